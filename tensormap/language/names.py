@@ -1,0 +1,189 @@
+"""Name templates: literal text and holes whose integer arithmetic is affine in the indices.
+
+A template formats names for positions, and reads positions off names. Two names with the same skeleton differ only in their
+numbers, so templates are looked up by skeleton and never tried one after the other. Knows nothing of tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TypeAlias
+
+from tensormap.diagnostics import Span
+from tensormap.language.polynomial import Polynomial
+
+_DIGITS = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class NumberHole:
+    """A hole with a number: `offset` plus, for each index, its position times a stride. For an index in `ragged` the
+    stride is the size of what stands behind it at each position, and its part is the sum over the positions before.
+    """
+
+    offset: Polynomial
+    parts: tuple[tuple[str, Polynomial], ...]
+    ragged: tuple[str, ...] = ()
+    width: int = 0
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WordHole:
+    """A hole with one of the words of an enumerated index."""
+
+    index: str
+    words: tuple[str, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Part: TypeAlias = str | NumberHole | WordHole
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A resolved name. `wild`: `*` in it stands for any text (only in rules that drop)."""
+
+    parts: tuple[Part, ...]
+    wild: bool = False
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def indices(self) -> tuple[str, ...]:
+        """The indices of the holes, each once, in order."""
+        seen: dict[str, None] = {}
+        for part in self.parts:
+            if isinstance(part, NumberHole):
+                seen.update((index, None) for index, _ in part.parts)
+            elif isinstance(part, WordHole):
+                seen[part.index] = None
+        return tuple(seen)
+
+    @property
+    def virtual(self) -> bool:
+        """Whether this names a tensor that no file holds (`$embed`)."""
+        return bool(self.parts) and isinstance(self.parts[0], str) and self.parts[0].startswith("$")
+
+    def __str__(self) -> str:
+        return "".join(_show(part) for part in self.parts)
+
+
+def _show(part: Part) -> str:
+    match part:
+        case str():
+            return part
+        case WordHole(index=index):
+            return "{" + index + "}"
+        case NumberHole(offset=offset, parts=parts, width=width):
+            shown = [index if stride.value == 1 else f"({stride})*{index}" for index, stride in parts]
+            if offset.terms or not shown:
+                shown.append(str(offset))
+            return "{" + " + ".join(shown) + (f":0{width}" if width else "") + "}"
+
+
+def skeleton(name: str) -> tuple[str, tuple[int, ...]]:
+    """Split a name into its text with `#` for every run of digits, and the numbers."""
+    numbers = tuple(int(each) if len(each) < 19 else -1 for each in _DIGITS.findall(name))
+    return (_DIGITS.sub("#", name) if numbers else name), numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One way a template can look: its skeleton, the words chosen, and what each number must be: a literal or a hole."""
+
+    text: str
+    words: tuple[tuple[str, int], ...]  # (index, position)
+    slots: tuple[int | NumberHole, ...]
+
+
+def shapes(template: Template) -> Iterator[Shape]:
+    """List the skeletons that a template's names can have, one for each choice of words."""
+    holes = [part for part in template.parts if isinstance(part, WordHole)]
+    indices = list(dict.fromkeys(hole.index for hole in holes))
+    choices = [range(len(next(h.words for h in holes if h.index == index))) for index in indices]
+    for chosen in product(*choices):
+        position = dict(zip(indices, chosen, strict=True))
+        text: list[str] = []
+        slots: list[int | NumberHole] = []
+        for part in template.parts:
+            if isinstance(part, NumberHole):
+                slots.append(part)
+                text.append("#")
+                continue
+            piece = part if isinstance(part, str) else part.words[position[part.index]]
+            slots.extend(int(each) if len(each) < 19 else -1 for each in _DIGITS.findall(piece))
+            text.append(_DIGITS.sub("#", piece))
+        yield Shape("".join(text), tuple(position.items()), tuple(slots))
+
+
+def formatter(
+    template: Template, sizes: Mapping[str, int], value: Callable[[Polynomial], int], ragged: Callable[[str, Polynomial, int], int]
+) -> Callable[[Mapping[str, int]], str]:
+    """Return a function from positions to the name. `value` evaluates a size, `ragged(index, inner, position)` the sum of
+    `inner` over the positions of `index` before this one.
+    """
+    pieces: list[str | tuple[str, Sequence[str]] | NumberHole] = []
+    for part in template.parts:
+        match part:
+            case str():
+                pieces.append(part)
+            case WordHole(index=index, words=words):
+                pieces.append((index, words))
+            case NumberHole(parts=()):
+                pieces.append(_number(value(part.offset), part.width))
+            case NumberHole(parts=((index, stride),), ragged=()):
+                start, step = value(part.offset), value(stride)
+                table = [_number(start + step * k, part.width) for k in range(sizes[index])]
+                pieces.append((index, table))
+            case NumberHole():
+                pieces.append(part)
+
+    def render(positions: Mapping[str, int]) -> str:
+        out: list[str] = []
+        for piece in pieces:
+            if isinstance(piece, str):
+                out.append(piece)
+            elif isinstance(piece, tuple):
+                out.append(piece[1][positions[piece[0]]])
+            else:
+                out.append(_number(hole_value(piece, positions, value, ragged), piece.width))
+        return "".join(out)
+
+    return render
+
+
+def hole_value(
+    hole: NumberHole, positions: Mapping[str, int], value: Callable[[Polynomial], int], ragged: Callable[[str, Polynomial, int], int]
+) -> int:
+    """Return the number that a hole holds at these positions."""
+    total = value(hole.offset)
+    for index, stride in hole.parts:
+        if index in hole.ragged:
+            total += ragged(index, stride, positions[index])
+        else:
+            total += value(stride) * positions[index]
+    return total
+
+
+def _number(value: int, width: int) -> str:
+    return f"{value:0{width}d}" if width else str(value)
+
+
+def glob(pattern: str, name: str) -> bool:
+    """Say whether `name` is `pattern` with any text for each `*`. Linear in both; no regular expression is made."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return pattern == name
+    if not name.startswith(first):
+        return False
+    at = len(first)
+    for piece in rest[:-1]:
+        found = name.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    last = rest[-1]
+    return len(name) - at >= len(last) and name.endswith(last)
