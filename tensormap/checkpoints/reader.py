@@ -1,0 +1,69 @@
+"""A file read by position. Never mapped into memory: a file cut short while we read is an error, not a signal."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+
+from tensormap.checkpoints.catalog import SourceFile
+from tensormap.checkpoints.refusal import refusal, shown
+
+
+class Reader:
+    """An open regular file: `name` is what messages call it. Use as a context manager."""
+
+    __slots__ = ("_descriptor", "mtime_ns", "name", "size")
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Open `path`; CheckpointError where nothing or no regular file is there, OSError where it may not be read."""
+        self.name = name
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        except (FileNotFoundError, NotADirectoryError):
+            dangling = os.path.lexists(path)
+            raise refusal("file-missing", f"{shown(name)} {'is a dangling link' if dangling else 'does not exist'}") from None
+        except IsADirectoryError:
+            raise refusal("file-not-regular", f"{shown(name)} is a directory, not a file") from None
+        except ValueError:  # a NUL in the path
+            raise refusal("file-missing", f"{shown(name)} is no possible file name") from None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise refusal("file-not-regular", f"{shown(name)} is not a regular file")
+        self._descriptor = descriptor
+        self.size = status.st_size
+        self.mtime_ns = status.st_mtime_ns
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._descriptor)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return exactly `size` bytes from byte `offset` on."""
+        data = os.pread(self._descriptor, size, offset) if size else b""
+        if len(data) == size:
+            return data
+        parts = [data]
+        while data and (missing := size - sum(map(len, parts))):
+            data = os.pread(self._descriptor, missing, offset + size - missing)
+            parts.append(data)
+        whole = b"".join(parts)
+        if len(whole) < size:
+            raise refusal(
+                "file-truncated",
+                f"{shown(self.name)} ends at byte {offset + len(whole)}, where {size - len(whole)} more were expected",
+                notes=["the file may have been cut short while it was read"] if offset + size <= self.size else [],
+            )
+        return whole
+
+    def head(self, size: int) -> bytes:
+        """Return the first `size` bytes, or all of a shorter file."""
+        return self.read(0, min(size, self.size))
+
+    def source(self, header: str) -> SourceFile:
+        """Return what a catalog says of this file; `header` as in `SourceFile`."""
+        return SourceFile(self.name, self.size, self.mtime_ns, header)
