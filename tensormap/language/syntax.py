@@ -14,8 +14,8 @@ from tensormap.diagnostics import Span
 
 
 def _span() -> Span:
-    """Declare a span field: required, not compared, not shown."""
-    return field(compare=False, repr=False)  # type: ignore[no-any-return]
+    """Declare a span field: not compared, not shown. Every parsed node has one; the default only lets it stand behind defaults."""
+    return field(default=None, compare=False, repr=False)  # type: ignore[return-value]
 
 
 # --- expressions (config lines, conditions, sizes, holes) -----------------------------------------------------------
