@@ -1,0 +1,217 @@
+"""Where dimensions come from: the source's config, the shapes of its tensors, the indices in their names, the user's settings.
+
+Each function turns one kind of observation into equations or values; `bind` decides in which order they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping as Map, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tensormap.diagnostics import Diagnostic, Label
+from tensormap.language import mapping as m
+from tensormap.language import syntax
+from tensormap.language.expressions import Missing, evaluate, invert, names as names_in, nested
+from tensormap.language.layout import Layout, Rest, size
+from tensormap.language.names import NumberHole, Shape
+from tensormap.language.polynomial import Polynomial
+from tensormap.language.printer import print_expression
+from tensormap.lowering.known import Known
+from tensormap.lowering.matching import Entry, Names, fits, positions
+from tensormap.lowering.solve import Equation, Witness
+
+SETTING, CONFIG, SHAPE, NAME, DEFAULT = 50, 40, 30, 20, 10
+"""How strong each kind of evidence is when two disagree: decides only the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a config line gave: an equation, a value for a name, or a finding."""
+
+    equation: Equation | None = None
+    binding: tuple[str, Any] | None = None
+    finding: Diagnostic | None = None
+
+
+def plain(expression: syntax.Expression, known: Known) -> Polynomial | None:
+    """Return an expression of + - * over names and integers as a polynomial, or None."""
+    match expression:
+        case syntax.Integer(value=value):
+            return Polynomial.number(value)
+        case syntax.Name(text=text) if text in known.mapping.lets:
+            return plain(known.mapping.lets[text], known)
+        case syntax.Name(text=text) if text not in ("true", "false", "none"):
+            return Polynomial.dimension(text)
+        case syntax.Binary(operator="+" | "-" | "*" as operator, left=left, right=right):
+            one, other = plain(left, known), plain(right, known)
+            if one is None or other is None:
+                return None
+            return one + other if operator == "+" else one - other if operator == "-" else one * other
+        case _:
+            return None
+
+
+def from_config(rule: m.ConfigRule, config: Map[str, Any], where: str, known: Known) -> Observed:
+    """Read one config line of the source's side."""
+    if rule.left is None or rule.arrow == "<-":
+        return Observed()
+    read = evaluate(rule.left, nested(config))
+    if isinstance(read, Missing) or rule.value is None:
+        return Observed()
+    shown = print_expression(rule.left)
+    text = f"{where} says {shown} = {_show(read)}"
+    if not names_in(rule.value):
+        wanted = known.evaluate(rule.value)
+        if isinstance(wanted, Missing) or wanted == read:
+            return Observed()
+        return Observed(
+            finding=Diagnostic(
+                "wrong-model",
+                f"this mapping is for `{shown}` = {_show(wanted)}, and {where} says {_show(read)}",
+                (Label(rule.span, "required here"),),
+            )
+        )
+    polynomial = plain(rule.value, known)
+    if isinstance(read, float) and read.is_integer() and polynomial is not None and not _single(rule.value):
+        read = int(read)
+    if polynomial is not None and isinstance(read, int) and not isinstance(read, bool):
+        return Observed(equation=Equation(polynomial, read, Witness(text, rule.span, CONFIG)))
+    if isinstance(rule.value, syntax.Name):
+        return Observed(binding=(rule.value.text, read))
+    if polynomial is not None:
+        return Observed(
+            finding=Diagnostic(
+                "bad-config", f"{text}, which is no size", (Label(rule.span, "a whole number is expected here"),)
+            )
+        )
+    return Observed(binding=invert(rule.value, read, known.values))
+
+
+def _single(expression: syntax.Expression) -> bool:
+    return isinstance(expression, syntax.Name)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def from_shape(tensor: m.Tensor, entry: Entry, place: Map[str, int], known: Known) -> tuple[Equation, ...] | Diagnostic:
+    """Read the sizes of one tensor; a Diagnostic where its rank is not that of its layout."""
+    axes = tensor.layout.axes
+    shape = entry.info.shape
+    rest = next((k for k, axis in enumerate(axes) if isinstance(axis, Rest)), None)
+    fixed = len(axes) - (rest is not None)
+    if len(shape) < fixed or (rest is None and len(shape) != fixed):
+        expected = f"{fixed} axes" if rest is None else f"at least {fixed} axes"
+        return Diagnostic(
+            "wrong-rank",
+            f"`{entry.info.name}` is {list(shape)}, and its layout has {expected}",
+            (Label(tensor.layout.span or tensor.span, expected),),
+        )
+    equations: list[Equation] = []
+    for k, axis in enumerate(axes):
+        if isinstance(axis, Rest):
+            continue
+        at = k if rest is None or k < rest else k - len(axes) + len(shape)
+        polynomial = settle(size(axis), known, place)
+        span = axis.span or tensor.layout.span or tensor.span
+        text = f"{entry.info.name} is {list(shape)}"
+        equations.append(Equation(polynomial, shape[at], Witness(text, span, SHAPE)))
+    return tuple(equations)
+
+
+def settle(polynomial: Polynomial, known: Known, place: Map[str, int]) -> Polynomial:
+    """Replace what is worked out rather than solved for: derived sizes, and sizes that depend on a position."""
+    if all(name.isidentifier() for name in polynomial.dimensions):
+        return polynomial
+    found = {
+        name: value
+        for name in polynomial.dimensions
+        if not name.isidentifier() and (value := known.dimension(name, place)) is not None
+    }
+    return polynomial.substitute(found)
+
+
+def hole_total(hole: NumberHole, known: Known) -> Polynomial | None:
+    """Return one more than the largest number a hole can hold, as a polynomial."""
+    if hole.ragged:
+        return None
+    total = hole.offset + Polynomial.number(1)
+    for index, stride in hole.parts:
+        total = total + stride * (known.mapping.indices[index].size - Polynomial.number(1))
+    return total
+
+
+def from_names(
+    shape: Shape, entries: Sequence[Entry], known: Known, taken: Callable[[Entry], bool], span: Any
+) -> list[Equation]:
+    """Read the ranges of indices off the numbers in names."""
+    size_of = known.size
+    kept = [entry for entry in entries if fits(shape, entry.numbers, size_of) and not taken(entry)]
+    equations: list[Equation] = []
+    if not kept:
+        return equations
+    for k, slot in enumerate(shape.slots):
+        if not isinstance(slot, NumberHole) or not slot.parts or slot.ragged:
+            continue
+        if all(known.count(index) is not None for index, _ in slot.parts):
+            continue
+        total = hole_total(slot, known)
+        if total is None:
+            continue
+        last = max(kept, key=lambda entry: entry.numbers[k])
+        text = f"names go up to {last.info.name}"
+        equations.append(Equation(total, last.numbers[k] + 1, Witness(text, span, NAME)))
+    return equations
+
+
+def ragged_counts(
+    index: m.Index, shape: Shape, entries: Sequence[Entry], known: Known
+) -> dict[int, int]:
+    """Count the positions of an index that depends on another, for each position of that one, from names."""
+    counts: dict[int, int] = {}
+    for entry in entries:
+        found = positions(shape, entry.numbers, known.size, lambda name: known.count(name))
+        if found is None or index.name not in found or index.of not in found:
+            continue
+        outer = found[index.of]
+        counts[outer] = max(counts.get(outer, 0), found[index.name] + 1)
+    return counts
+
+
+def layout_equal(one: Layout, other: Layout, span: Any) -> list[Equation]:
+    """State that two layouts of one virtual tensor have the same sizes, axis by axis."""
+    if any(isinstance(axis, Rest) for axis in (*one.axes, *other.axes)) or len(one.axes) != len(other.axes):
+        return []
+    found: list[Equation] = []
+    for a, b in zip(one.axes, other.axes, strict=True):
+        difference = size(a) - size(b)
+        if difference.terms:
+            text = f"both layouts of one tensor have this size: {size(a)} and {size(b)}"
+            found.append(Equation(difference, 0, Witness(text, span, SHAPE)))
+    return found
+
+
+__all__ = [
+    "CONFIG",
+    "DEFAULT",
+    "NAME",
+    "SETTING",
+    "SHAPE",
+    "Names",
+    "Observed",
+    "from_config",
+    "from_names",
+    "from_shape",
+    "hole_total",
+    "layout_equal",
+    "plain",
+    "ragged_counts",
+    "settle",
+]

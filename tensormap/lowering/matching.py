@@ -1,0 +1,131 @@
+"""The names of a checkpoint by skeleton, and what a template says about them. Linear in the number of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tensormap.checkpoints.catalog import TensorInfo
+from tensormap.language.names import NumberHole, Shape, Template, shapes, skeleton
+from tensormap.language.polynomial import Polynomial
+
+Sizer = Callable[[Polynomial], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tensor's name with the numbers in it."""
+
+    numbers: tuple[int, ...]
+    info: TensorInfo
+
+
+@dataclass(slots=True)
+class Names:
+    """A catalog's names, grouped by skeleton."""
+
+    groups: dict[str, list[Entry]] = field(default_factory=dict)
+    _forms: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(tensors: Iterable[TensorInfo]) -> Names:
+        groups: dict[str, list[Entry]] = {}
+        for info in tensors:
+            text, numbers = skeleton(info.name)
+            groups.setdefault(text, []).append(Entry(numbers, info))
+        return Names(groups)
+
+    def forms(self, text: str) -> tuple[Entry, ...]:
+        """Return one entry for each distinct shape of a skeleton, the first of its kind."""
+        if text not in self._forms:
+            seen: dict[tuple[int, ...], Entry] = {}
+            for entry in self.groups.get(text, ()):
+                seen.setdefault(entry.info.shape, entry)
+            self._forms[text] = tuple(seen.values())
+        return self._forms[text]
+
+    def has(self, shape: Shape, size: Sizer) -> bool:
+        """Say whether any name can be of this shape, as far as its holes are known."""
+        entries = self.groups.get(shape.text)
+        if not entries:
+            return False
+        if not shape.slots or all(isinstance(slot, NumberHole) and slot.parts for slot in shape.slots):
+            return True
+        return any(fits(shape, entry.numbers, size) for entry in entries)
+
+
+def fits(shape: Shape, numbers: tuple[int, ...], size: Sizer) -> bool:
+    """Say whether numbers agree with a shape's literals, and with holes that hold no index."""
+    for slot, number in zip(shape.slots, numbers, strict=True):
+        if isinstance(slot, int):
+            if slot != number:
+                return False
+        elif not slot.parts:
+            wanted = size(slot.offset)
+            if wanted is not None and wanted != number:
+                return False
+    return True
+
+
+def positions(
+    shape: Shape, numbers: tuple[int, ...], size: Sizer, count: Callable[[str], int | None]
+) -> Mapping[str, int] | None:
+    """Return the position of every index that makes these numbers, or None if there is none or it cannot be told yet."""
+    found: dict[str, int] = dict(shape.words)
+    for slot, number in zip(shape.slots, numbers, strict=True):
+        if isinstance(slot, int):
+            if slot != number:
+                return None
+            continue
+        read = _read(slot, number, size, count)
+        if read is None:
+            return None
+        for index, position in read.items():
+            if found.setdefault(index, position) != position:
+                return None
+    return found
+
+
+def _read(
+    hole: NumberHole, number: int, size: Sizer, count: Callable[[str], int | None]
+) -> dict[str, int] | None:
+    offset = size(hole.offset)
+    if offset is None or hole.ragged:
+        return None
+    rest = number - offset
+    if not hole.parts:
+        return {} if rest == 0 else None
+    if len(hole.parts) == 1:
+        index, stride = hole.parts[0]
+        step = size(stride)
+        if step is None or step == 0 or rest % step:
+            return None
+        position = rest // step
+        limit = count(index)
+        return {index: position} if position >= 0 and (limit is None or position < limit) else None
+    return _mixed(hole, rest, size, count)
+
+
+def _mixed(
+    hole: NumberHole, rest: int, size: Sizer, count: Callable[[str], int | None]
+) -> dict[str, int] | None:
+    """Read `(a b c)`: strides fall, and each is the size of what stands behind it."""
+    steps = [(index, size(stride), count(index)) for index, stride in hole.parts]
+    steps.sort(key=lambda each: -(each[1] or 0))
+    found: dict[str, int] = {}
+    for index, step, limit in steps:
+        if step is None or step <= 0 or rest < 0:
+            return None
+        position = rest // step
+        if limit is not None and position >= limit:
+            return None
+        found[index] = position
+        rest -= position * step
+    return found if rest == 0 else None
+
+
+def all_shapes(templates: Iterable[Template]) -> Iterator[tuple[Template, Shape]]:
+    """List every template with every form of its names."""
+    for template in templates:
+        for shape in shapes(template):
+            yield template, shape
