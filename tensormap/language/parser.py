@@ -1,0 +1,230 @@
+"""Text to tree: the only module that knows Lark.
+
+Builds Lark's tables at the first parse, so importing is cheap. Whatever the input, raises only `MappingError`: nesting is
+bounded, the parser and the builder keep their own stacks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from tensormap.diagnostics import Diagnostic, Label, MappingError, Source, Span
+from tensormap.language import syntax
+from tensormap.language.build import Builder
+from tensormap.language.explain import explain
+from tensormap.language.scan import MAX_DEPTH, scan
+from tensormap.language.stop import LINE_END, TEXT_END, Stop, Word, unknown, without_statement
+from tensormap.language.templates import Templates
+from tensormap.language.trivia import Comments
+
+if TYPE_CHECKING:
+    from lark import Lark, Token, Tree
+
+Part: TypeAlias = Literal["start", "hole", "expression"]
+
+PARTS: tuple[Part, ...] = ("start", "hole", "expression")
+MAX_TREE_DEPTH = 192
+"""Nodes inside one another: what `MAX_DEPTH` brackets can make, and room for long sums."""
+
+_MAX_FINDINGS = 10
+_MAX_RESUMED = 1 << 16  # reading resumes by reading again, which a long text does not deserve
+_COMMENT = re.compile(r"#[^\n]*")
+_NAME = re.compile(r"\$?([A-Za-z_]|\{[^{}\n]*\})([A-Za-z0-9_.~]|\{[^{}\n]*\})*'*\Z")
+
+
+def parse(source: Source) -> syntax.File:
+    """Read a mapping file; raise `MappingError` with every syntax error that can be told apart."""
+    scan(source)
+    outcome = _read(source, 0, source.text + "\n", "start")
+    found: list[Diagnostic] = []
+    while isinstance(outcome, Stop):
+        found.append(explain(outcome))
+        rest = without_statement(outcome) if len(outcome.text) <= _MAX_RESUMED and len(found) < _MAX_FINDINGS else None
+        if rest is None or rest == outcome.text:
+            raise MappingError(found)
+        outcome = _read(source, 0, rest, "start")
+    comments = Comments(source.text, _comments(source.text, outcome.tokens))
+    file, more = _build(outcome, comments)
+    if found := [*found, *more]:
+        raise MappingError(sorted(found, key=_place))
+    assert isinstance(file, syntax.File)
+    return file
+
+
+def parse_expression(text: str, name: str = "expression") -> syntax.Expression:
+    """Read one expression, such as the value of a setting; `name` is what messages call the text.
+
+    >>> parse_expression("2 * layers")
+    Binary(operator='*', left=Integer(value=2), right=Name(text='layers'))
+    """
+    source = Source(name, text)
+    scan(source)
+    outcome = _read(source, 0, text, "expression")
+    if isinstance(outcome, Stop):
+        raise MappingError(explain(outcome))
+    value, found = _build(outcome, Comments("", ()))
+    if found:
+        raise MappingError(found)
+    expression: syntax.Expression = value
+    return expression
+
+
+def parse_template(text: str, name: str = "name") -> syntax.Template:
+    """Read a tensor's name with holes; `quoted` is set where a mapping file would need quotes.
+
+    >>> parse_template("h.{i}.weight").parts
+    ('h.', Hole(expression=Name(text='i'), width=0), '.weight')
+    """
+    source = Source(name, text)
+    scan(source)
+    templates = _templates(source)
+    template = templates.read(text, Span(source, 0, len(text)), 0, quoted=_NAME.match(text) is None)
+    if templates.found:
+        raise MappingError(templates.found)
+    return template
+
+
+@cache
+def _lark() -> Lark:
+    from lark import Lark
+
+    grammar = Path(__file__).with_name("grammar.lark").read_text("utf-8")
+    return Lark(grammar, parser="lalr", lexer="contextual", start=list(PARTS), propagate_positions=True, maybe_placeholders=True)
+
+
+def _place(found: Diagnostic) -> int:
+    return found.labels[0].span.start if found.labels else 0
+
+
+# --- text to Lark's tree
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A text that fits the grammar."""
+
+    source: Source
+    offset: int
+    tree: Tree[Token]
+    tokens: list[Token]
+
+
+def _read(source: Source, offset: int, text: str, part: Part) -> _Reading | Stop:
+    """Read `text`, which stands `offset` characters into `source`."""
+    from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+
+    parser = _lark().parse_interactive(text, part)
+    tokens: list[Token] = []
+    try:
+        for token in parser.iter_parse():
+            tokens.append(token)
+        tree = parser.feed_eof()
+    except UnexpectedToken as error:
+        if tokens and tokens[-1] is error.token:
+            tokens.pop()
+        at_end = error.token.type == TEXT_END
+        found = Word(TEXT_END, "", len(text), len(text)) if at_end else _word(error.token)
+    except UnexpectedCharacters as error:
+        found = unknown(text, error.pos_in_stream)
+    else:
+        return _Reading(source, offset, tree, tokens)
+    return Stop(source, offset, text, part, tuple(map(_word, tokens)), found, frozenset(parser.accepts()))
+
+
+def _word(token: Token) -> Word:
+    start, end = _bounds(token)
+    return Word(token.type, str(token), start, end)
+
+
+def _bounds(token: Token) -> tuple[int, int]:
+    """Return where a token starts, without the space and comments before an arrow or a comma, and where it ends."""
+    assert token.start_pos is not None
+    assert token.end_pos is not None
+    if token.type == "ARROW":
+        return token.end_pos - (3 if token.endswith("<->") else 2), token.end_pos
+    if token.type == "_COMMA":
+        return token.end_pos - 1, token.end_pos
+    return token.start_pos, token.end_pos
+
+
+def _comments(text: str, tokens: Sequence[Token]) -> list[tuple[int, int]]:
+    """Find the comments: what begins with `#` between the words."""
+    if "#" not in text:
+        return []
+    places = []
+    place = 0
+    for token in tokens:
+        if token.type != LINE_END:
+            start, end = _bounds(token)
+            places += [found.span() for found in _COMMENT.finditer(text, place, start)]
+            place = end
+    places += [found.span() for found in _COMMENT.finditer(text, place)]
+    return places
+
+
+# --- Lark's tree to syntax
+
+
+def _build(reading: _Reading, comments: Comments) -> tuple[Any, list[Diagnostic]]:
+    """Build the syntax of a reading, from the leaves up and with a stack of our own; return it and what is wrong with it."""
+    source = reading.source
+    templates = _templates(source)
+    builder = Builder(source, reading.offset, comments, templates)
+    pending: list[Any] = [reading.tree]
+    order: list[Any] = []
+    while pending:
+        node = pending.pop()
+        order.append(node)
+        pending += getattr(node, "children", ())
+    values: list[Any] = []
+    depths: list[int] = []
+    for node in reversed(order):
+        if not hasattr(node, "children"):
+            values.append(node)
+            depths.append(0)
+            continue
+        first = len(values) - len(node.children)
+        children, depth = values[first:], 1 + max(depths[first:], default=0)
+        del values[first:], depths[first:]
+        span = builder.span(0, 0) if node.meta.empty else builder.span(node.meta.start_pos, node.meta.end_pos)
+        if depth > MAX_TREE_DEPTH:
+            raise MappingError(Diagnostic("too-deep", "this nests too deeply, or is too long a sum or chain", (Label(span),)))
+        values.append(getattr(builder, node.data)(span, children))
+        depths.append(depth)
+    return values[0], [*_glued(reading), *builder.found, *templates.found]
+
+
+def _glued(reading: _Reading) -> list[Diagnostic]:
+    """Find numbers with a letter at their end, which the grammar would read as two words."""
+    found = []
+    for number, word in zip(reading.tokens, reading.tokens[1:], strict=False):
+        if number.type in ("INT", "NUMBER") and number.end_pos == word.start_pos and (word[0].isalnum() or word[0] in "_{"):
+            start, end = reading.offset + (number.start_pos or 0), reading.offset + (word.end_pos or 0)
+            message = f"`{number}{word}` is neither a number nor a name"
+            help = ("write a space between a number and a name",)
+            found.append(Diagnostic("syntax", message, (Label(Span(reading.source, start, end)),), help=help))
+    return found
+
+
+def _templates(source: Source) -> Templates:
+    """Return a reader of names whose holes are parsed by the grammar's rule for them."""
+
+    def read_hole(text: str, offset: int) -> tuple[syntax.Hole | None, list[Diagnostic]]:
+        if text.count("(") + text.count("[") > MAX_DEPTH:
+            span = Span(source, offset, offset + len(text))
+            return None, [Diagnostic("too-deep", "this hole nests too deeply", (Label(span),))]
+        if "#" in text:
+            span = Span(source, offset + text.index("#"), offset + len(text))
+            return None, [Diagnostic("syntax", "a comment cannot stand in a hole", (Label(span),))]
+        outcome = _read(source, offset, text, "hole")
+        if isinstance(outcome, Stop):
+            return None, [explain(outcome)]
+        hole, found = _build(outcome, Comments("", ()))
+        return hole, found
+
+    return Templates(source, read_hole)

@@ -1,0 +1,86 @@
+"""Text as a name template: literal text and holes, with the places of both.
+
+The parser hands in how a hole's inside is parsed; a hole that is a single name or number is read here, without it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from tensormap.diagnostics import Diagnostic, Label, Source, Span
+from tensormap.language.syntax import Hole, Integer, Name, Template
+
+MAX_NAME = 4096
+MAX_HOLE = 256
+
+_SIMPLE = re.compile(r"[ \t]*(?:([A-Za-z_][A-Za-z0-9_]*)|(0|[1-9][0-9]{0,17}))[ \t]*(?::0([1-9])[ \t]*)?\Z")
+_PIECE = re.compile(r"\{([^{}]*)\}|[^{}]+|[{}]")
+
+ReadHole = Callable[[str, int], tuple[Hole | None, list[Diagnostic]]]
+
+
+class Templates:
+    """Reads the templates of one source; findings are collected."""
+
+    def __init__(self, source: Source, read_hole: ReadHole) -> None:
+        self.source = source
+        self.found: list[Diagnostic] = []
+        self._read_hole = read_hole
+
+    def read(self, text: str, span: Span, skip: int, *, quoted: bool) -> Template:
+        """Read `text`, which begins `skip` characters into `span`."""
+        if len(text) > MAX_NAME:
+            self._refuse("too-long", f"a name holds at most {MAX_NAME} characters", span)
+            return Template((text[:16],), quoted, span)
+        if "{" not in text and "}" not in text:
+            return Template((text,) if text else (), quoted, span)
+        parts = tuple(self._parts(text, span.start + skip))
+        for before, after in zip(parts, parts[1:], strict=False):
+            self._part_neighbours(before, after)
+        return Template(parts, quoted, span)
+
+    def _refuse(self, slug: str, message: str, span: Span, seen: str = "", *help: str) -> None:
+        self.found.append(Diagnostic(slug, message, (Label(span, seen),), help=help))
+
+    def _parts(self, text: str, base: int) -> Iterator[str | Hole]:
+        for piece in _PIECE.finditer(text):
+            span = Span(self.source, base + piece.start(), base + piece.end())
+            if piece[1] is not None:
+                yield self._hole(piece[1], span)
+            elif piece[0] in "{}":
+                self._refuse("unclosed", "a brace in a name begins or ends a hole, and this one has no partner", span)
+            else:
+                yield piece[0]
+
+    def _hole(self, inside: str, span: Span) -> Hole:
+        if simple := _SIMPLE.match(inside):
+            group = 1 if simple[1] else 2
+            place = Span(self.source, span.start + 1 + simple.start(group), span.start + 1 + simple.end(group))
+            value = Name(simple[1], place) if simple[1] else Integer(int(simple[2]), place)
+            return Hole(value, int(simple[3] or 0), span)
+        if not inside.strip():
+            self._refuse("syntax", "this hole is empty", span, "", "write an index into it, as in `{i}`")
+        elif len(inside) > MAX_HOLE:
+            self._refuse("too-long", f"a hole holds at most {MAX_HOLE} characters", span)
+        else:
+            hole, found = self._read_hole(inside, span.start + 1)
+            self.found += found
+            if hole is not None:
+                return Hole(hole.expression, hole.width, span)
+        return Hole(Integer(0, span), 0, span)
+
+    def _part_neighbours(self, before: str | Hole, after: str | Hole) -> None:
+        """Refuse a hole whose end cannot be told: beside a digit or another hole, unless padded."""
+        slug = "adjacent-holes"
+        if isinstance(before, Hole) and isinstance(after, Hole):
+            if not (before.width and after.width):
+                labels = (Label(after.span, "this hole"), Label(before.span, "follows this one at once", primary=False))
+                message = "two holes side by side cannot be told apart"
+                help = "pad both, as in `{i:02}{j:02}`, or number pairs in one hole, as in `{(i j)}`"
+                self.found.append(Diagnostic(slug, message, labels, help=(help,)))
+        elif isinstance(before, Hole) and isinstance(after, str):
+            if not before.width and after[0].isdigit():
+                self._refuse(slug, f"a hole beside the digit `{after[0]}` cannot be told from it", before.span, "", "pad it, as in `{i:02}`")
+        elif isinstance(before, str) and isinstance(after, Hole) and not after.width and before[-1].isdigit():
+            self._refuse(slug, f"a hole beside the digit `{before[-1]}` cannot be told from it", after.span, "", "pad it, as in `{i:02}`")
