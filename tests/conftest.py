@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib.util
+import os
 
-import pytest
+if importlib.util.find_spec("hypothesis") is not None:  # the peers' environment does without
+    import hypothesis
 
-FIXTURES = Path(__file__).parent / "fixtures"
-
-
-@pytest.fixture(scope="session")
-def fixtures() -> Path:
-    """The checkpoints that the real programs wrote."""
-    return FIXTURES
+    # two cores that others use as well: no deadlines; the same examples in every run of CI, new ones everywhere else
+    hypothesis.settings.register_profile("local", deadline=None)
+    hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+    hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")

@@ -46,6 +46,7 @@ class Case:
     dtype: torch.dtype = torch.float32
     lossless: bool = True  # False: the way there rounds or drops, and only `tolerance` is asked for
     tolerance: float = 0.0  # of the logits
+    shard_size: str | None = None  # how large the files of the model are at most: "100KB"
     inputs: Inputs | None = None  # None: random tokens
     other: str | None = None  # the class that reads the other side, where transformers has one
 
@@ -75,7 +76,7 @@ def build(case: Case) -> transformers.PreTrainedModel:
 def save(case: Case, folder: Path) -> transformers.PreTrainedModel:
     """Build the model and save it as its library does."""
     model = build(case)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, **({} if case.shard_size is None else {"max_shard_size": case.shard_size}))
     return model
 
 

@@ -62,6 +62,7 @@ CASES = (
     _llama_case("mha-tp3", MHA, {"tp": 3}),
     _llama_case("mha-tp6-sequential", MHA, {"tp": 6, "form": "sequential"}),
     _llama_case("twelve-layers", _llama(num_hidden_layers=12), FLAT | {"tp": 2}),
+    _llama_case("many-files", _llama(num_hidden_layers=4), FLAT | {"tp": 2}, shard_size="100KB"),
     _llama_case("one-layer", _llama(num_hidden_layers=1), FLAT),
     _llama_case("tied", _llama(tie_word_embeddings=True), FLAT | {"tp": 2}),
     _llama_case("attention-bias", _llama(attention_bias=True), FLAT | {"tp": 2}),
