@@ -50,9 +50,10 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """An object of a pickle that was not built: only the name of its class is known."""
+    """An object of a pickle that was not built: the name of its class; and, of a namespace or a dictionary, what it holds."""
 
     kind: str
+    state: Mapping[Any, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

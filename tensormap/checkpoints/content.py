@@ -9,7 +9,20 @@ from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.diagnostics import CheckpointError
 
 Kind: TypeAlias = Literal[
-    "safetensors", "zip", "torch-legacy", "gguf", "empty", "lfs", "html", "tar", "compressed", "pickle", "hdf5", "numpy", "json", "unknown"
+    "safetensors",
+    "zip",
+    "torch-legacy",
+    "gguf",
+    "empty",
+    "lfs",
+    "html",
+    "tar",
+    "compressed",
+    "pickle",
+    "hdf5",
+    "numpy",
+    "json",
+    "unknown",
 ]
 
 HEADER_CAP = 100_000_000  # https://github.com/huggingface/safetensors: "header size is capped at 100MB"
@@ -32,21 +45,41 @@ _PREFIXES: tuple[tuple[bytes, Kind], ...] = (
     (b"L%d" % LEGACY_MAGIC, "torch-legacy"),
 )
 
-_SAYS: dict[Kind, tuple[str, str, str]] = {
-    "empty": ("file-empty", "is empty", "a download or a save was interrupted: fetch the file again"),
-    "lfs": ("lfs-pointer", "is a Git LFS pointer, not the file it stands for", "run `git lfs pull` in the repository it comes from"),
-    "html": ("html-page", "is a web page, not a checkpoint", "the download saved an error or login page: fetch the file again"),
-    "json": ("format-unknown", "is JSON text, not a checkpoint", "give the file with the tensors, or its directory"),
-    "tar": ("torch-tar", "is a tar archive, torch's format from before 2017 or a packed directory", "unpack it, or load and save it with an older torch"),
-    "compressed": ("file-compressed", "is a compressed archive", "unpack it first"),
-    "pickle": ("pickle-not-torch", "is a pickle that `torch.save` did not write", "load it where it comes from and save it as safetensors"),
-    "hdf5": ("format-unknown", "is an HDF5 file, which is not supported", "save it as safetensors where it comes from"),
-    "numpy": ("format-unknown", "is a numpy file, which is not supported", "save it as safetensors where it comes from"),
-    "gguf": ("gguf-unsupported", "is a GGUF file, which is recognised here but not read", "open it with the GGUF reader"),
-    "unknown": ("format-unknown", "is no checkpoint of a known format", "known are safetensors and what `torch.save` writes"),
-}  # fmt: skip
+_FETCH = "fetch the file again"
+_RESAVE = "save it as safetensors where it comes from"
 
-NAMES: dict[Kind, str] = {"safetensors": "a safetensors file", "zip": "a torch file", "torch-legacy": "a torch file of the old format", "gguf": "a GGUF file"}
+_SAYS: dict[Kind, tuple[str, str, str]] = {
+    "empty": ("file-empty", "is empty", f"a download or a save was interrupted: {_FETCH}"),
+    "lfs": (
+        "lfs-pointer",
+        "is a Git LFS pointer, not the file it stands for",
+        "run `git lfs pull` where it comes from",
+    ),
+    "html": ("html-page", "is a web page, not a checkpoint", f"the download saved an error or login page: {_FETCH}"),
+    "json": ("format-unknown", "is JSON text, not a checkpoint", "give the file with the tensors, or its directory"),
+    "tar": (
+        "torch-tar",
+        "is a tar archive: torch's format before 2017, or a packed directory",
+        "unpack it, or save it anew",
+    ),
+    "compressed": ("file-compressed", "is a compressed archive", "unpack it first"),
+    "pickle": ("pickle-not-torch", "is a pickle that `torch.save` did not write", _RESAVE),
+    "hdf5": ("format-unknown", "is an HDF5 file, which is not supported", _RESAVE),
+    "numpy": ("format-unknown", "is a numpy file, which is not supported", _RESAVE),
+    "gguf": ("gguf-unsupported", "is a GGUF file, which is recognised here but not read", "use the GGUF reader"),
+    "unknown": (
+        "format-unknown",
+        "is no checkpoint of a known format",
+        "known: safetensors, and what `torch.save` writes",
+    ),
+}
+
+NAMES: dict[Kind, str] = {
+    "safetensors": "a safetensors file",
+    "zip": "a torch file",
+    "torch-legacy": "a torch file of the old format",
+    "gguf": "a GGUF file",
+}
 
 
 def kind(head: bytes, size: int) -> Kind:
@@ -78,4 +111,8 @@ def renamed(file: Reader, found: Kind, expected: str) -> CheckpointError:
     """Return the error for a file of another kind than `expected`, what its name or its user says it is."""
     if found not in NAMES:
         return misfit(file, found)
-    return refusal("file-renamed", f"{shown(file.name)} should be {expected}, but is {NAMES[found]}", help=["give it its right name"])
+    return refusal(
+        "file-renamed",
+        f"{shown(file.name)} should be {expected}, but is {NAMES[found]}",
+        help=["give it its right name"],
+    )

@@ -6,9 +6,11 @@ import os
 import stat
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from tensormap.checkpoints.catalog import SourceFile
 from tensormap.checkpoints.refusal import refusal, shown
+from tensormap.diagnostics import CheckpointError
 
 
 class Reader:
@@ -23,7 +25,9 @@ class Reader:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
         except (FileNotFoundError, NotADirectoryError):
             dangling = os.path.lexists(path)
-            raise refusal("file-missing", f"{shown(name)} {'is a dangling link' if dangling else 'does not exist'}") from None
+            raise refusal(
+                "file-missing", f"{shown(name)} {'is a dangling link' if dangling else 'does not exist'}"
+            ) from None
         except IsADirectoryError:
             raise refusal("file-not-regular", f"{shown(name)} is a directory, not a file") from None
         except ValueError:  # a NUL in the path
@@ -36,10 +40,12 @@ class Reader:
         self.size = status.st_size
         self.mtime_ns = status.st_mtime_ns
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._descriptor)
 
     def read(self, offset: int, size: int) -> bytes:
@@ -47,18 +53,25 @@ class Reader:
         data = os.pread(self._descriptor, size, offset) if size else b""
         if len(data) == size:
             return data
-        parts = [data]
-        while data and (missing := size - sum(map(len, parts))):
-            data = os.pread(self._descriptor, missing, offset + size - missing)
-            parts.append(data)
-        whole = b"".join(parts)
-        if len(whole) < size:
-            raise refusal(
-                "file-truncated",
-                f"{shown(self.name)} ends at byte {offset + len(whole)}, where {size - len(whole)} more were expected",
-                notes=["the file may have been cut short while it was read"] if offset + size <= self.size else [],
-            )
-        return whole
+        if not data:
+            raise self._short(offset, size)
+        return data + self.read(offset + len(data), size - len(data))
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        """Read as many bytes as `buffer` has from byte `offset` on."""
+        done = 0
+        while done < len(buffer):
+            got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+            if not got:
+                raise self._short(offset + done, len(buffer) - done)
+            done += got
+
+    def _short(self, end: int, missing: int) -> CheckpointError:
+        return refusal(
+            "file-truncated",
+            f"{shown(self.name)} ends at byte {end}, where {missing} more were expected",
+            notes=["it was cut short while it was read"] if end + missing <= self.size else [],
+        )
 
     def head(self, size: int) -> bytes:
         """Return the first `size` bytes, or all of a shorter file."""

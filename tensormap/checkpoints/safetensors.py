@@ -1,6 +1,6 @@
-"""The safetensors format: eight bytes of length, a JSON header, the tensors' bytes without a gap. Reads and writes headers only.
+"""The safetensors format: eight bytes of length, a JSON header, the tensors' bytes without a gap. Only headers are read.
 
-https://github.com/huggingface/safetensors#format. Stricter than the reference reader: no key may occur twice, and sizes are bounded.
+https://github.com/huggingface/safetensors#format. Stricter than the reference reader: no key may occur twice, sizes are bounded.
 """
 
 from __future__ import annotations
@@ -22,10 +22,23 @@ TENSOR_CAP = 4_000_000
 RANK_CAP = 64
 LARGEST = 2**63 - 1  # elements or bytes that any consumer can count
 
-# The reference writer sorts by this order, last first, then by name (safetensors/src/tensor.rs, enum Dtype): wide elements come
-# first, so that each is aligned. No other code may be in a file.
+# The reference writer sorts by this order, last first, then by name (safetensors/src/tensor.rs, enum Dtype): wide elements
+# come first, so that each is aligned. No other code may be in a file.
 _ORDER = (
-    *("BOOL", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I16"),
+    *(
+        "BOOL",
+        "F4",
+        "F6_E2M3",
+        "F6_E3M2",
+        "U8",
+        "I8",
+        "F8_E5M2",
+        "F8_E4M3",
+        "F8_E8M0",
+        "F8_E4M3FNUZ",
+        "F8_E5M2FNUZ",
+        "I16",
+    ),
     *("U16", "F16", "BF16", "I32", "U32", "F32", "C64", "F64", "I64", "U64"),
 )
 _RANK = {code: rank for rank, code in enumerate(_ORDER)}
@@ -59,9 +72,11 @@ def _header(file: Reader) -> bytes:
                 f"{shown(file.name)} says that its header has {length} bytes; at most {content.HEADER_CAP} are read",
                 help=["this is probably no safetensors file"],
             )
-        raise refusal("file-truncated", f"{shown(file.name)} has {file.size} bytes, but its header alone should have {length}")
+        raise refusal(
+            "file-truncated", f"{shown(file.name)} has {file.size} bytes, but its header alone should have {length}"
+        )
     header = file.read(8, length)
-    # What the header would take as Python objects, before it is parsed: every tensor has few commas, and no mark needs none.
+    # Bound what the header takes as Python objects before it is parsed: nothing in it comes without a comma.
     tensors = header.count(b'"data_offsets"')
     if tensors > TENSOR_CAP or header.count(b",") > 4_000_000 + (RANK_CAP + 5) * tensors:
         raise refusal("too-many-tensors", f"{shown(file.name)}: its header has more than {TENSOR_CAP} entries")
@@ -100,12 +115,13 @@ def _tensors(file: Reader, table: dict[str, Any], start: int) -> list[TensorInfo
             raise _invalid(file, name, record)
         if end > room:
             raise refusal(
-                "file-truncated", f"{shown(file.name)} has {room} bytes of data, but {shown(name)} should end at byte {end} of them"
+                "file-truncated",
+                f"{shown(file.name)} has {room} bytes of data, but {shown(name)} should end at byte {end} of them",
             )
         if (end - begin) * 8 != count * dtype.bits:
             raise refusal(
                 "tensor-size",
-                f"{shown(file.name)}: {shown(name)} of shape {shape} and dtype {code} does not fit the {end - begin} bytes it has",
+                f"{shown(file.name)}: {shown(name)} of shape {shape} and dtype `{code}` does not fit its {end - begin} bytes",
             )
         tensors.append(TensorInfo(name, dtype.name, tuple(shape), 0, start + begin))
         ends.append((start + begin, start + end))
@@ -114,7 +130,9 @@ def _tensors(file: Reader, table: dict[str, Any], start: int) -> list[TensorInfo
     for k in order:
         begin, end = ends[k]
         if begin != reached:
-            slug, says = ("data-overlap", "shares bytes with") if begin < reached else ("data-hole", "leaves unused bytes after")
+            slug, says = (
+                ("data-overlap", "shares bytes with") if begin < reached else ("data-hole", "leaves unused bytes after")
+            )
             before = shown(tensors[order[order.index(k) - 1]].name) if k != order[0] else "the header"
             raise refusal(slug, f"{shown(file.name)}: {shown(tensors[k].name)} {says} {before}")
         reached = end
@@ -154,9 +172,9 @@ def _invalid(file: Reader, name: str, record: Any) -> CheckpointError:
 
 
 def layout(tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str]) -> FileLayout:
-    """Lay out a file for (name, dtype, shape) tensors: the very bytes that the reference writer gives, with metadata keys sorted.
+    """Lay out a file for (name, dtype, shape) tensors: the reference writer's very bytes, with metadata keys sorted.
 
-    `offsets` follow the given order, the file the reference writer's. Raises CheckpointError for what the format cannot hold.
+    `offsets` follow the given order, the file the reference writer's. CheckpointError for what the format cannot hold.
     """
     names: set[str] = set()
     codes: list[str] = []
@@ -185,7 +203,7 @@ def layout(tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mappin
     if len(text) > content.HEADER_CAP:
         raise refusal(
             "header-too-large",
-            f"a safetensors file with these {len(tensors)} tensors would have a header of {len(text)} bytes; the format allows {content.HEADER_CAP}",
+            f"the header for {len(tensors)} tensors would have {len(text)} bytes; the format allows {content.HEADER_CAP}",
             help=["write smaller shards"],
         )
     start = 8 + len(text)
@@ -194,10 +212,12 @@ def layout(tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mappin
 
 
 def byte_size(name: str, dtype: str, shape: tuple[int, ...]) -> int:
-    """Return how many bytes a tensor takes; CheckpointError where elements smaller than a byte do not fill the last one."""
+    """Return how many bytes a tensor takes; CheckpointError where small elements do not fill the last one."""
     bits = BY_NAME[dtype].bits
     for size in shape:
         bits *= size
     if bits % 8:
-        raise refusal("tensor-size", f"{shown(name)} of dtype `{dtype}` and shape {list(shape)} does not end at a whole byte")
+        raise refusal(
+            "tensor-size", f"{shown(name)} of dtype `{dtype}` and shape {list(shape)} does not end at a whole byte"
+        )
     return bits // 8

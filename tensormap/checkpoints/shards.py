@@ -1,4 +1,4 @@
-"""Checkpoints of several files as Hugging Face lays them out: which tensor goes into which shard, the shards' names, the index."""
+"""Checkpoints of several files as Hugging Face lays them out: which tensor goes into which shard, their names, the index."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 
 from tensormap.checkpoints.refusal import refusal, shown
+from tensormap.checkpoints.safetensors import byte_size
 
 Described = tuple[str, str, tuple[int, ...]]
 """A tensor's name, dtype and shape."""
@@ -41,15 +42,15 @@ def shard_names(stem: str, count: int, suffix: str) -> list[str]:
 
 
 def index(shards: Sequence[tuple[str, Sequence[Described]]]) -> str:
-    """Return the text of the index (`model.safetensors.index.json`) for shards of (file name, tensors), as transformers writes it."""
-    from tensormap.checkpoints.safetensors import byte_size
-
+    """Return the text of `model.safetensors.index.json` for shards of (file name, tensors), as transformers writes it."""
     where: dict[str, str] = {}
     total = elements = 0
     for file, tensors in shards:
         for name, dtype, shape in tensors:
             if name in where:
-                raise refusal("tensor-in-two-shards", f"{shown(name)} is in both {shown(where[name])} and {shown(file)}")
+                raise refusal(
+                    "tensor-in-two-shards", f"{shown(name)} is in both {shown(where[name])} and {shown(file)}"
+                )
             where[name] = file
             total += byte_size(name, dtype, shape)
             count = 1

@@ -24,7 +24,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _pairs(value: Any) -> int:
-    """Count the pairs of an object and of the objects in it. Never more than the text has; fewer where a key is there twice."""
+    """Count the pairs of an object and of the objects in it: never more than the text has, fewer where a key is twice."""
     if not isinstance(value, dict):
         return 0
     return len(value) + sum(len(each) for each in value.values() if type(each) is dict)

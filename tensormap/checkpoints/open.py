@@ -1,0 +1,109 @@
+"""Any checkpoint, by what its files hold: one file, or a directory as its usual readers would load it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tensormap.checkpoints import content, safetensors, torch_legacy, torch_zip
+from tensormap.checkpoints.catalog import Catalog, OpenFile, TensorInfo
+from tensormap.checkpoints.directory import Selection, by_index, select
+from tensormap.checkpoints.reader import Reader
+from tensormap.checkpoints.refusal import listed, refusal, shown
+from tensormap.checkpoints.shard_index import check_agreement
+
+_TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+
+
+def open_file(path: Path, relative: str) -> OpenFile:
+    """Read the header of one file of any format; CheckpointError where its name says that it should be of another."""
+    with Reader(path, relative) as file:
+        found = content.kind(file.head(content.HEAD), file.size)
+        if relative.endswith(".safetensors"):
+            if found not in ("safetensors", "unknown"):
+                raise content.renamed(file, found, "a safetensors file")
+            found = "safetensors"
+        elif relative.endswith(_TORCH_SUFFIXES) and found not in ("zip", "torch-legacy"):
+            raise content.renamed(file, found, "a torch file")
+        elif found not in ("safetensors", "zip", "torch-legacy"):
+            raise content.misfit(file, found)
+    match found:
+        case "safetensors":
+            return safetensors.open_file(path, relative)
+        case "zip":
+            return torch_zip.open_file(path, relative)
+        case _:
+            return torch_legacy.open_file(path, relative)
+
+
+def check_records(path: Path, relative: str) -> None:
+    """Read a whole file and hold it against the checksums it carries, if any; CheckpointError where they differ."""
+    with Reader(path, relative) as file:
+        found = content.kind(file.head(content.HEAD), file.size)
+    if found == "zip":
+        torch_zip.check_records(path, relative)
+
+
+def open_checkpoint(path: Path, *, files: Sequence[Path] | None = None) -> Catalog:
+    """Read the headers of a file, of a directory's checkpoint, or of just these `files` below it.
+
+    Where several files hold tensors of the same name, all names begin with their file's: `consolidated.00.pth:norm.weight`.
+    """
+    if files is not None:
+        return _collect(path, Selection(tuple(each.as_posix() for each in files)))
+    if path.is_dir():
+        return _collect(path, select(path))
+    if path.name.endswith(".index.json"):
+        return _collect(path.parent, by_index(path.parent, path.name))
+    return _collect(path.parent, Selection((path.name,)))
+
+
+def _collect(root: Path, selection: Selection) -> Catalog:
+    if not selection.files:
+        raise refusal("no-checkpoint", f"no file of {shown(os.fspath(root))} is chosen")
+    opened = {each: open_file(root / each, each) for each in selection.files}
+    if selection.index is not None and selection.where is not None:
+        check_agreement(selection.index, selection.where, opened)
+    for each, found in opened.items():
+        _check_names(each, found)
+    shared = _shared(opened, "tensors") or _shared(opened, "objects")
+    tensors: dict[str, TensorInfo] = {}
+    objects: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
+    for k, (each, found) in enumerate(opened.items()):
+        prefix = f"{each}:" if shared else ""
+        for info in found.tensors.values():
+            tensors[prefix + info.name] = info if not (k or shared) else replace(info, name=prefix + info.name, file=k)
+        for keys, value in found.objects.items():
+            objects[prefix + ".".join(keys)] = value
+        metadata = {**found.metadata, **metadata}
+    formats = list(dict.fromkeys(found.format for found in opened.values()))
+    sources = tuple(found.file for found in opened.values())
+    return Catalog(root, formats[0] if len(formats) == 1 else "mixed", sources, tensors, metadata, objects)
+
+
+def _check_names(file: str, found: OpenFile) -> None:
+    """Refuse keys that read the same once they are joined: `a` in `b` beside `b.a`."""
+    if len({info.name for info in found.tensors.values()}) == len(found.tensors):
+        return
+    seen: set[str] = set()
+    twice = []
+    for info in found.tensors.values():
+        if info.name in seen:
+            twice.append(info.name)
+        seen.add(info.name)
+    raise refusal("tensor-name-twice", f"{shown(file)} has several tensors of the name {listed(twice)}")
+
+
+def _shared(opened: dict[str, OpenFile], what: str) -> bool:
+    """Tell whether two files hold something under the same name."""
+    total = 0
+    names: set[str] = set()
+    for found in opened.values():
+        keys = {".".join(each) for each in getattr(found, what)}
+        total += len(keys)
+        names |= keys
+    return len(names) != total

@@ -1,0 +1,67 @@
+"""The index of a sharded checkpoint as a reader meets it: untrusted, and held against the files it speaks of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensormap.checkpoints import strict_json
+from tensormap.checkpoints.catalog import OpenFile
+from tensormap.checkpoints.reader import Reader
+from tensormap.checkpoints.refusal import listed, refusal, shown
+from tensormap.diagnostics import CheckpointError, Diagnostic
+
+INDEX_CAP = 256_000_000  # bytes
+
+
+def read_index(root: Path, name: str) -> dict[str, str]:
+    """Return the file of every tensor that an index names; each file's name is checked to stay in the directory."""
+    with Reader(root / name, name) as file:
+        if file.size > INDEX_CAP:
+            raise refusal("index-invalid", f"{shown(name)} has {file.size} bytes; at most {INDEX_CAP} are read")
+        if not file.size:
+            raise refusal("file-empty", f"{shown(name)} is empty")
+        table = strict_json.parse(file.read(0, file.size), name, "the index")
+    where = table.get("weight_map") if isinstance(table, dict) else None
+    if not isinstance(where, dict) or not where or not all(isinstance(each, str) for each in where.values()):
+        raise refusal("index-invalid", f"{shown(name)}: its `weight_map` does not map names to files")
+    metadata = table.get("metadata", {})
+    total = metadata.get("total_size", 0) if isinstance(metadata, dict) else None
+    if not isinstance(total, (int, float)) or not total >= 0:
+        raise refusal("index-invalid", f"{shown(name)}: its `total_size` is no number of bytes")
+    for each in dict.fromkeys(where.values()):
+        if not _inside(each):
+            raise refusal("index-outside", f"{shown(name)} names {shown(each)}, which is no file in its directory")
+    return where
+
+
+def _inside(name: str) -> bool:
+    return not re.search(r"[\\\0:]", name) and all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+def check_agreement(index: str, where: Mapping[str, str], opened: Mapping[str, OpenFile]) -> None:
+    """Refuse an index that does not say exactly what its files hold; all disagreements in one report."""
+    holders: dict[str, list[str]] = {}
+    for file, found in opened.items():
+        for info in found.tensors.values():
+            holders.setdefault(info.name, []).append(file)
+    twice = [name for name, files in holders.items() if len(files) > 1]
+    missing = [name for name in where if name not in holders]
+    moved = [name for name, file in where.items() if name in holders and file not in holders[name]]
+    unknown = [name for name in holders if name not in where]
+    found_: list[Diagnostic] = []
+    for slug, names, says in (
+        ("tensor-in-two-shards", twice, "{} in several files"),
+        ("index-tensor-missing", missing, "{} in the index, but in no file"),
+        ("index-tensor-moved", moved, "{} in another file than the index says"),
+        ("index-tensor-unknown", unknown, "{} in a file, but not in the index"),
+    ):
+        if names:
+            count = "1 tensor is" if len(names) == 1 else f"{len(names)} tensors are"
+            notes = [listed(names)]
+            if slug == "tensor-in-two-shards":
+                notes.append(f"{shown(names[0])} is in {listed(holders[names[0]])}")
+            found_.append(Diagnostic(slug, f"{shown(index)}: {says.format(count)}", notes=tuple(notes)))
+    if found_:
+        raise CheckpointError(found_)
