@@ -112,7 +112,9 @@ class Builder:
     def variable(self, span: Span, children: Children) -> Expression:
         text = str(children[0])
         if not _DOTTED.match(text):
-            self._refuse("syntax", f"`{text}` cannot be a name in an expression", span, "expected letters, digits, `_` and dots")
+            self._refuse(
+                "syntax", f"`{text}` cannot be a name in an expression", span, "expected letters, digits, `_` and dots"
+            )
         return syntax.Name(text, span)
 
     def integer(self, span: Span, children: Children) -> Expression:
@@ -162,9 +164,8 @@ class Builder:
         digits = str(token)
         width = int(digits[-4:])
         if digits[0] != "0" or not 1 <= width <= MAX_WIDTH or len(digits) > 4:
-            self._refuse(
-                "syntax", f"`:{digits[:8]}` is not a width", self._of(token), "", f"write `:02` for two digits, at most `:0{MAX_WIDTH}`"
-            )
+            help = f"write `:02` for two digits; `:0{MAX_WIDTH}` is the widest"
+            self._refuse("syntax", f"`:{digits[:8]}` is not a width", self._of(token), "", help)
             return 0
         return width
 
@@ -182,7 +183,9 @@ class Builder:
     def named_axis(self, span: Span, children: Children) -> syntax.AxisLike:
         tag, name, of, per = children
         if not _AXIS.match(str(name)):
-            self._refuse("syntax", f"`{name}` cannot be an axis", self._of(name), "expected letters, digits and `_`, then primes")
+            self._refuse(
+                "syntax", f"`{name}` cannot be an axis", self._of(name), "expected letters, digits and `_`, then primes"
+            )
         chosen = None if of is None else self._word(of, "an index")
         return syntax.Axis(str(name), chosen, None if per is None else self._integer(per), self._tag(tag), span)
 
@@ -318,7 +321,9 @@ class Builder:
     def index(self, span: Span, children: Children) -> Statement:
         name, bound = children
         word = self._word(name, "an index")
-        return syntax.Index(word, None, bound, span) if isinstance(bound, tuple) else syntax.Index(word, bound, (), span)
+        return (
+            syntax.Index(word, None, bound, span) if isinstance(bound, tuple) else syntax.Index(word, bound, (), span)
+        )
 
     def let(self, span: Span, children: Children) -> Statement:
         return syntax.Let(self._word(children[0], "a let"), children[1], span)
@@ -349,7 +354,7 @@ class Builder:
     def layouts(self, _: Span, children: Children) -> tuple[syntax.Layout, ...]:
         return tuple(each for each in children if each is not None)
 
-    def start(self, span: Span, children: Children) -> syntax.File:
+    def start(self, _: Span, children: Children) -> syntax.File:
         whole = len(self.source.text)
         statements, closing = self.comments.settle(children, 0, whole + 1)
         return syntax.File(statements, closing, Span(self.source, 0, whole))

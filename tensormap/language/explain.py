@@ -7,6 +7,8 @@ a token.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 
 from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language.stop import LINE_END, TEXT_END, Stop, Word
@@ -37,8 +39,25 @@ _SYNONYMS = {
     "copies": "replicated",
 }
 _NOT_ARROWS = re.compile(r"<?[=~-]+>+|<[=~-]+|[→↔⇒⇔←⇐⟷⟶⟵]|:=|==?")
-_OPERATORS = frozenset("PLUS MINUS STAR SLASH FLOOR PERCENT POWER DEFAULT COMPARE LESS IN AND OR NOT".split())
-_OPERANDS = frozenset("NAME STRING INT NUMBER LPAR LSQB MINUS NOT".split())
+_OPERATORS = frozenset(
+    [
+        "PLUS",
+        "MINUS",
+        "STAR",
+        "SLASH",
+        "FLOOR",
+        "PERCENT",
+        "POWER",
+        "DEFAULT",
+        "COMPARE",
+        "LESS",
+        "IN",
+        "AND",
+        "OR",
+        "NOT",
+    ]
+)
+_OPERANDS = frozenset(["NAME", "STRING", "INT", "NUMBER", "LPAR", "LSQB", "MINUS", "NOT"])
 _NAMED = {
     "NAME": "a name",
     "STRING": "a string in quotes",
@@ -60,8 +79,21 @@ _NAMED = {
     "MINUS": "`-`",
     "STAR": "`*`",
     LINE_END: "the end of the line",
-    TEXT_END: "the end",
 }
+_LARGER: tuple[tuple[frozenset[str], str, frozenset[str]], ...] = (
+    (frozenset(["MAPPING"]), "a statement", frozenset([*(each.upper() for each in STATEMENTS), *_OPERANDS, LINE_END])),
+    (
+        frozenset(["FILES"]),
+        "a line of the side (`files`, `config`, `path` or `tag`)",
+        frozenset([*(each.upper() for each in SIDE_LINES), LINE_END]),
+    ),
+    (frozenset(["ELLIPSIS"]), "an axis", frozenset(["NAME", "INT", "LPAR", "ELLIPSIS"])),
+    (frozenset(["NAME", "STRING", "INT", "LSQB"]), "a value", _OPERANDS),
+    (frozenset(["NAME", "STRING", "INT", "LPAR"]), "a tensor", _OPERANDS),
+    (frozenset(["NAME", "INT"]), "a name or a number", frozenset(["NAME", "INT", "LPAR"])),
+    (frozenset(["NAME", "STRING"]), "a name", frozenset(["NAME", "STRING"])),
+)
+"""What may begin, known by the words on the left, and the words that it begins with; the first that fits."""
 _CHARACTERS = {
     "&": "write `and`",
     "|": "write `or`",
@@ -69,14 +101,14 @@ _CHARACTERS = {
     ";": "a statement ends with its line",
     "'": "strings stand in double quotes",
     "`": "strings stand in double quotes",
-    "“": "strings stand in double quotes",
-    "”": "strings stand in double quotes",
-    "‘": "strings stand in double quotes",
-    "’": "strings stand in double quotes",
-    "×": "write `*`",
-    "·": "write `*`",
-    "−": "write `-`",
-    "–": "write `-`",
+    "\u201c": "strings stand in double quotes",
+    "\u201d": "strings stand in double quotes",
+    "\u2018": "strings stand in double quotes",
+    "\u2019": "strings stand in double quotes",
+    "\xd7": "write `*`",
+    "\xb7": "write `*`",
+    "\u2212": "write `-`",
+    "\u2013": "write `-`",
     "$": "a virtual tensor is written `$name`",
     ".": "a name begins with a letter, `_` or a hole; put any other name in quotes",
     "\\": "a line that begins with an arrow or a comma continues the one before",
@@ -89,6 +121,7 @@ def explain(stop: Stop) -> Diagnostic:
     for special in (
         _wrong_arrow,
         _stray_else,
+        _unfinished_line,
         _unknown_character,
         _word_before_colon,
         _comparison,
@@ -135,19 +168,23 @@ def _label(stop: Stop, word: Word, text: str = "", *, primary: bool = True) -> L
 def _wrong_arrow(stop: Stop) -> Diagnostic | None:
     """Find `=>` and its like, which may have been read as several words."""
     words = [*stop.statement[-2:], stop.found]
-    while len(words) > 1 and words[-2].end != words[-1].start:
-        del words[:-1]
+    while any(before.end != after.start for before, after in pairwise(words)):
+        del words[0]
     first = words[0]
     if not (arrow := _NOT_ARROWS.match(stop.text, first.start)) or arrow[0] in ("->", "<-", "<->"):
         first = stop.found
         arrow = _NOT_ARROWS.match(stop.text, first.start)
     if not arrow or arrow[0] in ("->", "<-", "<->") or arrow.end() < stop.found.end:
         return None
-    if arrow[0] in ("=", "==") and ("ARROW" not in stop.expected or any(each.kind == "ARROW" for each in stop.statement)):
+    if arrow[0] in ("=", "==") and (
+        "ARROW" not in stop.expected or any(each.kind == "ARROW" for each in stop.statement)
+    ):
         return None
     if arrow[0] == ":=" and "ARROW" not in stop.expected:
         return None
-    if stop.part != "start" or (stop.statement and stop.statement[0].kind in ("PARAM", "LET", "REQUIRE", "INDEX", "USE", "WHEN")):
+    if stop.part != "start" or (
+        stop.statement and stop.statement[0].kind in ("PARAM", "LET", "REQUIRE", "INDEX", "USE", "WHEN")
+    ):
         return None
     label = Label(stop.span(arrow.start(), arrow.end()))
     return Diagnostic("syntax", f"`{arrow[0]}` is not an arrow", (label,), help=(_ARROW_HELP,))
@@ -155,13 +192,30 @@ def _wrong_arrow(stop: Stop) -> Diagnostic | None:
 
 def _stray_else(stop: Stop) -> Diagnostic | None:
     words = [*stop.statement, stop.found]
-    if words[0].text != "else" or any(each.kind == "ARROW" for each in words) or stop.part != "start":
+    if (
+        words[0].text != "else"
+        or words[0].kind != "NAME"
+        or any(each.kind == "ARROW" for each in words)
+        or stop.part != "start"
+    ):
         return None
     before = stop.words[: len(stop.words) - len(stop.statement)]
     if len(before) > 1 and before[-1].kind == LINE_END and before[-2].kind == "RBRACE":
         labels = (_label(stop, words[0]), _label(stop, before[-2], "its block ends here", primary=False))
-        return Diagnostic("syntax", "`else` stands on the line of the `}` before it", labels, help=("write `} else {`",))
+        return Diagnostic(
+            "syntax", "`else` stands on the line of the `}` before it", labels, help=("write `} else {`",)
+        )
     return Diagnostic("syntax", "this `else` has no `when` before it", (_label(stop, words[0]),))
+
+
+def _unfinished_line(stop: Stop) -> Diagnostic | None:
+    """Find a declaration that was read as part of the line before, because that line is not finished."""
+    for before, word in pairwise((*stop.statement, stop.found)):
+        between = stop.text[before.end : word.start]
+        if word.text in STATEMENTS and "\n" in between and not stop.text[word.end : word.end + 1].strip():
+            label = (Label(stop.span(before.end, before.end), "the line ends here"),)
+            return Diagnostic("syntax", f"a statement is not finished after `{_shown(before)}`", label)
+    return None
 
 
 def _unknown_character(stop: Stop) -> Diagnostic | None:
@@ -176,7 +230,11 @@ def _unknown_character(stop: Stop) -> Diagnostic | None:
         message = f"`{text}` means nothing here"
         slug = "syntax"
     else:
-        message = "a no-break space stands here" if text[0] == "\xa0" else f"`{text}` cannot stand outside strings and comments"
+        message = (
+            "a no-break space stands here"
+            if text[0] == "\xa0"
+            else f"`{text}` cannot stand outside strings and comments"
+        )
         slug = "bad-character"
     seen = "" if text[0].isascii() else f"U+{ord(text[0]):04X}"
     return Diagnostic(slug, message, (Label(span, seen),), help=(help,) if help else ())
@@ -190,7 +248,9 @@ def _word_before_colon(stop: Stop) -> Diagnostic | None:
     if "EQUAL" in stop.expected and stop.statement[0].kind != "NAME":
         return Diagnostic("syntax", "expected `=`, not `:`", label)
     if stop.body == "config":
-        return Diagnostic("syntax", "expected `=`, not `:`", label, help=("a config line reads `value = left <-> right`",))
+        return Diagnostic(
+            "syntax", "expected `=`, not `:`", label, help=("a config line reads `value = left <-> right`",)
+        )
     if "LESS" in stop.expected and stop.statement[0].kind == "INDEX":
         return Diagnostic("syntax", "expected `<` or `in`, not `:`", label)
     if stop.part == "start" and ("ARROW" in stop.expected or any(each.kind == "ARROW" for each in stop.statement)):
@@ -204,8 +264,14 @@ def _comparison(stop: Stop) -> Diagnostic | None:
     found = stop.found
     if found.kind == "EQUAL" and "COMPARE" in stop.expected:
         return Diagnostic("syntax", "`=` does not compare", (_label(stop, found),), help=("write `==`",))
+    twice = found.text == "=" and stop.previous and stop.previous.text == "=" and stop.previous.end == found.start
+    if twice and stop.previous:
+        label = (Label(stop.span(stop.previous.start, found.end)),)
+        return Diagnostic("syntax", "expected `=`, not `==`", label, help=("`==` compares two values",))
     if found.text == "==" and "EQUAL" in stop.expected:
-        return Diagnostic("syntax", "expected `=`, not `==`", (_label(stop, found),), help=("`==` compares two values",))
+        return Diagnostic(
+            "syntax", "expected `=`, not `==`", (_label(stop, found),), help=("`==` compares two values",)
+        )
     if found.kind in ("COMPARE", "LESS") or found.text == "in":
         earlier = [each for each in stop.level if each.kind in ("COMPARE", "LESS", "IN")]
         if earlier and "AND" in stop.expected:
@@ -229,7 +295,10 @@ def _layout(stop: Stop) -> Diagnostic | None:
     if found.kind in ("NAME", "INT") and "RPAR" in stop.expected and len(level) == 2 and level[0].kind == "LPAR":
         before = stop.words[stop.words.index(level[0]) - 1]
         if before.kind == "NAME" and "_COMMA" in stop.expected and stop.body == "file":
-            labels = (_label(stop, found, f"found `{_shown(found)}`"), _label(stop, level[0], "opened here", primary=False))
+            labels = (
+                _label(stop, found, f"found `{_shown(found)}`"),
+                _label(stop, level[0], "opened here", primary=False),
+            )
             help = f"a layout stands in square brackets: `{_shown(before)} [{_shown(level[1])} {_shown(found)}]`"
             return Diagnostic("syntax", "expected `,` or `)` between arguments", labels, help=(help,))
     return None
@@ -251,14 +320,32 @@ def _unknown_word(stop: Stop) -> Diagnostic | None:
     if stop.part != "start":
         return None
     found, words = stop.found, stop.statement
-    if stop.body == "side" and not words and "FILES" in stop.expected and found.kind not in (TEXT_END, LINE_END, "RBRACE"):
+    if (
+        stop.body == "side"
+        and not words
+        and "FILES" in stop.expected
+        and found.kind not in (TEXT_END, LINE_END, "RBRACE")
+    ):
         return _unknown(stop, found, SIDE_LINES, "does not begin a line of a side")
     if "WHEN" in stop.expected and "MAPPING" not in stop.expected and _is_word(found) and not stop.ends_line:
         if stop.body == "side":
             return _unknown(stop, found, ("at", "under", "as", "with", "when"), "is no part of a `files` line")
+        if (
+            words
+            and words[0].text in CLAUSES
+            and did_you_mean(found.text, CLAUSES) is None
+            and found.text not in _SYNONYMS
+        ):
+            return None
         note = () if "_COMMA" not in stop.expected else ("another tensor needs a comma before it",)
         return _unknown(stop, found, CLAUSES, "is not a clause", note)
-    if len(words) == 1 and words[0].kind == "NAME" and _is_word(words[0]) and not stop.ends_line and stop.body == "file":
+    if (
+        len(words) == 1
+        and words[0].kind == "NAME"
+        and _is_word(words[0])
+        and not stop.ends_line
+        and stop.body == "file"
+    ):
         word = words[0]
         if word.text in ("files", "path", "tag") and found.kind == "STRING":
             help = "write `side NAME {` around it"
@@ -278,7 +365,8 @@ def _unknown(stop: Stop, word: Word, known: tuple[str, ...], complaint: str, not
     meant = _SYNONYMS.get(text) or did_you_mean(text, known)
     listed = ", ".join(f"`{each}`" for each in known[:-1]) + f" and `{known[-1]}`"
     help = (f"did you mean `{meant}`?",) if meant in known else ()
-    return Diagnostic("unknown-clause", f"`{text}` {complaint}", (_label(stop, word),), (f"there are {listed}", *notes), help)
+    notes = notes if help else (f"there are {listed}", *notes)
+    return Diagnostic("unknown-clause", f"`{text}` {complaint}", (_label(stop, word),), notes, help)
 
 
 def _missing_arrow(stop: Stop) -> Diagnostic | None:
@@ -299,7 +387,11 @@ def _missing_arrow(stop: Stop) -> Diagnostic | None:
     help: tuple[str, ...] = ()
     if stop.body == "config" and any(each.text == "==" for each in words):
         help = ("`==` compares two values; a config line reads `value = left <-> right`",)
-    elif kind not in ("MAPPING", "EXTERN", "BLOCK") and stop.body == "file" and any(each.kind == "EQUAL" for each in words):
+    elif (
+        kind not in ("MAPPING", "EXTERN", "BLOCK")
+        and stop.body == "file"
+        and any(each.kind == "EQUAL" for each in words)
+    ):
         help = ("`=` ties two names of one tensor; `<->` stands between the sides",)
     return Diagnostic("syntax", f"expected {_ARROWS} {between}", (_here(stop),), help=help)
 
@@ -310,18 +402,19 @@ def _missing_arrow(stop: Stop) -> Diagnostic | None:
 def _general(stop: Stop) -> Diagnostic:
     """Name what would fit."""
     found, previous = stop.found, stop.previous
-    labels = (_here(stop),)
     if found.kind == "ARROW" and (earlier := [each for each in stop.statement if each.kind == "ARROW"]):
-        labels = (_label(stop, found), _label(stop, earlier[0], "the first arrow", primary=False))
-        return Diagnostic("syntax", "a second arrow in one statement", labels)
+        both = (_label(stop, found), _label(stop, earlier[0], "the first arrow", primary=False))
+        return Diagnostic("syntax", "a second arrow in one statement", both)
+    labels = (_here(stop),)
     wanted = _wanted(stop)
     where = "here"
     if previous and len(_shown(previous)) <= 24:
         where = f"after `{_shown(previous)}`"
-    if found.text.startswith("{") and stop.expected & {"NAME"}:
+    help: tuple[str, ...] = ()
+    if found.text.startswith("{") and "NAME" in stop.expected:
         help = ("a hole holds a small sum of names and numbers on one line, as in `{i + 2}` or `{n:02}`",)
-        return Diagnostic("syntax", f"expected {wanted} {where}", labels, help=help)
-    help = ()
+    if found.kind == "NAME" and stop.statement and stop.statement[0].text in CLAUSES and "LBRACE" in stop.expected:
+        help = ("clauses stand behind a rule, or before `{ }` around several",)
     if stop.part == "hole":
         help = ("a hole holds sums and products of names and numbers, or `(a b)`, which numbers pairs",)
     return Diagnostic("syntax", f"expected {wanted} {where}", labels, help=help)
@@ -330,43 +423,31 @@ def _general(stop: Stop) -> Diagnostic:
 def _wanted(stop: Stop) -> str:
     """List what would fit, the likeliest first."""
     left = set(stop.expected)
-    phrases = []
-    if "MAPPING" in left:
-        phrases.append("a statement")
-        left -= {each.upper() for each in STATEMENTS} | _OPERANDS | {LINE_END}
-    elif "FILES" in left:
-        phrases.append("a line of the side (`files`, `config`, `path` or `tag`)")
-        left -= {"FILES", "CONFIG", "PATH", "TAG", LINE_END}
-    elif "ELLIPSIS" in left:
-        phrases.append("an axis")
-        left -= {"NAME", "INT", "LPAR", "ELLIPSIS"}
-    elif {"NAME", "STRING", "INT", "LSQB"} <= left:
-        phrases.append("a value")
-        left -= _OPERANDS
-    elif {"NAME", "STRING", "INT", "LPAR"} <= left:
-        phrases.append("a tensor")
-        left -= _OPERANDS
-    elif {"NAME", "INT"} <= left:
-        phrases.append("a name or a number")
-        left -= {"NAME", "INT", "LPAR"}
-    elif {"NAME", "STRING"} <= left:
-        phrases.append("a name")
-        left -= {"NAME", "STRING"}
+    phrases = list(_beginnings(left))
+    if TEXT_END in left:
+        left -= {TEXT_END, "COLON"}
+        phrases += {"hole": ["the end of the hole"], "expression": ["the end"], "start": []}[stop.part]
     if "ARROW" in left:
         phrases.append(_ARROWS)
         left -= {"ARROW", "EQUAL", LINE_END}
     if {"WHEN", "REPLICATED"} <= left:
+        phrases += ["`{`"] if "LBRACE" in left else []
         phrases.append("a clause (`when`, `replicated`, `optional` or `block`)")
         left -= {each.upper() for each in CLAUSES}
     operators = left & _OPERATORS
     left -= _OPERATORS if len(operators) > 1 else set()
-    if LINE_END in left:
-        left -= {TEXT_END}
-    for kind, phrase in _NAMED.items():
-        if kind in left and phrase not in phrases:
-            phrases.append(phrase)
+    phrases += [phrase for kind, phrase in _NAMED.items() if kind in left and phrase not in phrases]
     phrases += [f"`{each.lower()}`" for each in sorted(left - set(_NAMED)) if each.isalpha()]
     if len(operators) > 1 and len(phrases) < 3:
         phrases.append("an operator")
     phrases = phrases[:5]
     return " or ".join(filter(None, (", ".join(phrases[:-1]), *phrases[-1:]))) or "something else"
+
+
+def _beginnings(left: set[str]) -> Iterator[str]:
+    """Name the larger thing that could begin here, and take the words it begins with from `left`."""
+    for kinds, phrase, taken in _LARGER:
+        if kinds <= left:
+            yield phrase
+            left -= taken
+            return

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -94,7 +95,9 @@ def _lark() -> Lark:
     from lark import Lark
 
     grammar = Path(__file__).with_name("grammar.lark").read_text("utf-8")
-    return Lark(grammar, parser="lalr", lexer="contextual", start=list(PARTS), propagate_positions=True, maybe_placeholders=True)
+    return Lark(
+        grammar, parser="lalr", lexer="contextual", start=list(PARTS), propagate_positions=True, maybe_placeholders=True
+    )
 
 
 def _place(found: Diagnostic) -> int:
@@ -121,19 +124,26 @@ def _read(source: Source, offset: int, text: str, part: Part) -> _Reading | Stop
     parser = _lark().parse_interactive(text, part)
     tokens: list[Token] = []
     try:
-        for token in parser.iter_parse():
-            tokens.append(token)
-        tree = parser.feed_eof()
+        tokens.extend(parser.iter_parse())  # grows as it goes, so it holds what came before an error
+        tree = parser.feed_eof()  # type: ignore[no-untyped-call]
     except UnexpectedToken as error:
         if tokens and tokens[-1] is error.token:
             tokens.pop()
         at_end = error.token.type == TEXT_END
         found = Word(TEXT_END, "", len(text), len(text)) if at_end else _word(error.token)
     except UnexpectedCharacters as error:
-        found = unknown(text, error.pos_in_stream)
+        found = unknown(text, error.pos_in_stream)  # type: ignore[arg-type]  # declared None in a base class
     else:
         return _Reading(source, offset, tree, tokens)
-    return Stop(source, offset, text, part, tuple(map(_word, tokens)), found, frozenset(parser.accepts()))
+    return Stop(source, offset, text, part, tuple(map(_word, tokens)), found, _expected(part, tokens))
+
+
+def _expected(part: Part, tokens: Sequence[Token]) -> frozenset[str]:
+    """Return what may follow `tokens`: asked of a fresh parser, as one that has stopped has already drawn conclusions."""
+    parser = _lark().parse_interactive("", part)
+    for token in tokens:
+        parser.feed_token(token)
+    return frozenset(parser.accepts())  # type: ignore[no-untyped-call]
 
 
 def _word(token: Token) -> Word:
@@ -193,21 +203,29 @@ def _build(reading: _Reading, comments: Comments) -> tuple[Any, list[Diagnostic]
         del values[first:], depths[first:]
         span = builder.span(0, 0) if node.meta.empty else builder.span(node.meta.start_pos, node.meta.end_pos)
         if depth > MAX_TREE_DEPTH:
-            raise MappingError(Diagnostic("too-deep", "this nests too deeply, or is too long a sum or chain", (Label(span),)))
+            raise MappingError(
+                Diagnostic("too-deep", "this nests too deeply, or is too long a sum or chain", (Label(span),))
+            )
         values.append(getattr(builder, node.data)(span, children))
         depths.append(depth)
     return values[0], [*_glued(reading), *builder.found, *templates.found]
 
 
 def _glued(reading: _Reading) -> list[Diagnostic]:
-    """Find numbers with a letter at their end, which the grammar would read as two words."""
+    """Find words that the grammar splits and a reader would not: `2x` and `<--`."""
     found = []
-    for number, word in zip(reading.tokens, reading.tokens[1:], strict=False):
-        if number.type in ("INT", "NUMBER") and number.end_pos == word.start_pos and (word[0].isalnum() or word[0] in "_{"):
-            start, end = reading.offset + (number.start_pos or 0), reading.offset + (word.end_pos or 0)
-            message = f"`{number}{word}` is neither a number nor a name"
-            help = ("write a space between a number and a name",)
-            found.append(Diagnostic("syntax", message, (Label(Span(reading.source, start, end)),), help=help))
+    for first, second in pairwise(reading.tokens):
+        if first.end_pos != second.start_pos or first.type not in ("INT", "NUMBER", "ARROW"):
+            continue
+        text = first.strip() + second
+        if first.type == "ARROW" and second.type == "MINUS":
+            message, help = f"`{text[-3:]}` is not an arrow", "write a space between an arrow and a minus"
+        elif first.type != "ARROW" and (second[0].isalnum() or second[0] in "_{"):
+            message, help = f"`{text}` is neither a number nor a name", "write a space between a number and a name"
+        else:
+            continue
+        span = Span(reading.source, reading.offset + _bounds(first)[0], reading.offset + _bounds(second)[1])
+        found.append(Diagnostic("syntax", message, (Label(span),), help=(help,)))
     return found
 
 

@@ -29,7 +29,9 @@ def scan(source: Source) -> None:
     """Check size, characters and brackets of `source`; raise `MappingError` at what is wrong."""
     text = source.text
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise MappingError(Diagnostic("too-long", f"a mapping file holds at most {MAX_BYTES} bytes", (_at(source, 0, 0),)))
+        raise MappingError(
+            Diagnostic("too-long", f"a mapping file holds at most {MAX_BYTES} bytes", (_at(source, 0, 0),))
+        )
     if bad := [_refuse(source, found) for found in _take(_FORBIDDEN, text)]:
         raise MappingError(bad)
     _match_brackets(source)

@@ -113,7 +113,9 @@ def without_statement(stop: Stop) -> str | None:
         return None
     stand_in = ""
     if depth == 1 and bare.rstrip().endswith("{"):
-        stand_in = "config {" if re.match(r"config\b", bare) else "side _ {" if re.match(r"side\b", bare) else "when _ {"
+        stand_in = (
+            "config {" if re.match(r"config\b", bare) else "side _ {" if re.match(r"side\b", bare) else "when _ {"
+        )
         if re.match(r"else\b", bare):
             stand_in = "else {"
     elif depth != 0:

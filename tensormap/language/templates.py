@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from tensormap.diagnostics import Diagnostic, Label, Source, Span
 from tensormap.language.syntax import Hole, Integer, Name, Template
@@ -36,8 +37,8 @@ class Templates:
         if "{" not in text and "}" not in text:
             return Template((text,) if text else (), quoted, span)
         parts = tuple(self._parts(text, span.start + skip))
-        for before, after in zip(parts, parts[1:], strict=False):
-            self._part_neighbours(before, after)
+        for before, after in pairwise(parts):
+            self._check_border(before, after)
         return Template(parts, quoted, span)
 
     def _refuse(self, slug: str, message: str, span: Span, seen: str = "", *help: str) -> None:
@@ -70,17 +71,20 @@ class Templates:
                 return Hole(hole.expression, hole.width, span)
         return Hole(Integer(0, span), 0, span)
 
-    def _part_neighbours(self, before: str | Hole, after: str | Hole) -> None:
+    def _check_border(self, before: str | Hole, after: str | Hole) -> None:
         """Refuse a hole whose end cannot be told: beside a digit or another hole, unless padded."""
-        slug = "adjacent-holes"
         if isinstance(before, Hole) and isinstance(after, Hole):
             if not (before.width and after.width):
                 labels = (Label(after.span, "this hole"), Label(before.span, "follows this one at once", primary=False))
                 message = "two holes side by side cannot be told apart"
                 help = "pad both, as in `{i:02}{j:02}`, or number pairs in one hole, as in `{(i j)}`"
-                self.found.append(Diagnostic(slug, message, labels, help=(help,)))
+                self.found.append(Diagnostic("adjacent-holes", message, labels, help=(help,)))
         elif isinstance(before, Hole) and isinstance(after, str):
-            if not before.width and after[0].isdigit():
-                self._refuse(slug, f"a hole beside the digit `{after[0]}` cannot be told from it", before.span, "", "pad it, as in `{i:02}`")
-        elif isinstance(before, str) and isinstance(after, Hole) and not after.width and before[-1].isdigit():
-            self._refuse(slug, f"a hole beside the digit `{before[-1]}` cannot be told from it", after.span, "", "pad it, as in `{i:02}`")
+            self._check_digit(before, after[0])
+        elif isinstance(before, str) and isinstance(after, Hole):
+            self._check_digit(after, before[-1])
+
+    def _check_digit(self, hole: Hole, beside: str) -> None:
+        if not hole.width and beside.isdigit():
+            message = f"a hole beside the digit `{beside}` cannot be told from it"
+            self._refuse("adjacent-holes", message, hole.span, "", "pad it, as in `{i:02}`")

@@ -30,14 +30,18 @@ class Comments:
 
     def settle(self, statements: Sequence[T], start: int, end: int) -> tuple[tuple[T, ...], Trivia]:
         """Give the comments between `start` and `end` to `statements`; return these, and what stands behind the last."""
-        settled = []
+        settled: list[T] = []
         place = start
         for each in statements:
-            before = _without_blank_start(self._gap(place, each.span.start), not settled)
+            before = self._gap(place, each.span.start)
+            if not settled and before[:1] == [None]:
+                del before[0]
             before += [text for text in self._gap(each.span.start, each.span.end) if text is not None]
             after, place = self._behind(each.span.end, end)
             settled.append(replace(each, trivia=Trivia(tuple(before), after)) if before or after is not None else each)
-        closing = _without_blank_start(self._gap(place, end), not settled)
+        closing = self._gap(place, end)
+        if not settled and closing[:1] == [None]:
+            del closing[0]
         while closing and closing[-1] is None:
             closing.pop()
         return tuple(settled), Trivia(tuple(closing))
@@ -70,8 +74,3 @@ class Comments:
     def _take(self, index: int) -> str:
         self._free[index] = False
         return self._text[self._starts[index] + 1 : self._ends[index]].rstrip()
-
-
-def _without_blank_start(found: list[str | None], first: bool) -> list[str | None]:
-    """Drop blank lines at the start of a file or a body."""
-    return found[1:] if first and found and found[0] is None else found
