@@ -1,0 +1,88 @@
+"""Threads that take jobs from one line. Knows nothing of what a job does."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+Worker = TypeVar("Worker")
+
+
+class Line(Generic[Worker]):
+    """Jobs from an iterator, which is only advanced under the line's lock, and jobs that others added meanwhile, which go first."""
+
+    def __init__(self, jobs: Iterator[Callable[[Worker], None]]) -> None:
+        self.lock = threading.Condition()
+        self._jobs = jobs
+        self._added: deque[Callable[[Worker], None]] = deque()
+        self._running = 0
+        self._error: BaseException | None = None
+        self._stopped = False
+
+    def add(self, job: Callable[[Worker], None]) -> None:
+        """Add a job. The lock must be held, and a job or the iterator be running."""
+        self._added.append(job)
+        self.lock.notify()
+
+    def stop(self, error: BaseException | None = None) -> None:
+        """Let no further job begin. The first error is what `run` raises."""
+        with self.lock:
+            self._stopped = True
+            self._error = self._error or error
+            self.lock.notify_all()
+
+    def run(self, workers: list[Worker], watch: Callable[[], None]) -> None:
+        """Do all jobs, one thread for each worker, and call `watch` a few times a second from this one."""
+        threads = [threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in workers]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(0.1)
+                    watch()
+        except BaseException as error:
+            self.stop(error)
+            for thread in threads:
+                thread.join()
+            raise
+        self.check()
+
+    def check(self) -> None:
+        """Raise the first error there was."""
+        if self._error is not None:
+            raise self._error
+
+    def _work(self, worker: Worker) -> None:
+        while True:
+            try:
+                job = self._take()
+                if job is None:
+                    return
+                job(worker)
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                self.stop(error)
+                return
+            with self.lock:
+                self._running -= 1
+                if not self._running:
+                    self.lock.notify_all()
+
+    def _take(self) -> Callable[[Worker], None] | None:
+        with self.lock:
+            while not self._stopped:
+                if not self._added:
+                    job = next(self._jobs, None)
+                    if job is not None:
+                        self._running += 1
+                        return job
+                if self._added:
+                    self._running += 1
+                    return self._added.popleft()
+                if not self._running:
+                    self.lock.notify_all()
+                    return None
+                self.lock.wait()
+            return None

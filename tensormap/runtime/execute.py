@@ -1,0 +1,184 @@
+"""Run a plan on files: stage, verify, write tile by tile, make durable, publish.
+
+The target is whole or as it was. Memory does not depend on the size of a tensor: each worker holds a few tiles (`kernels.Limits`).
+The bytes written do not depend on the number of workers nor on the size of tiles.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError
+from tensormap.lowering.plan import Compute, Plan
+from tensormap.runtime import arithmetic, journal
+from tensormap.runtime.kernels import Limits
+from tensormap.runtime.lock import Lock
+from tensormap.runtime.progress import Callback
+from tensormap.runtime.sources import Sources
+from tensormap.runtime.staging import Staging, check_paths
+from tensormap.runtime.sums import SUMS, write_sums
+from tensormap.runtime.verifying import verify
+from tensormap.runtime.worker import Worker, hire
+from tensormap.runtime.writing import copy_file, write_file
+from tensormap.runtime.yard import Yard
+
+MEMORY = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did. `resumed` files were finished by an interrupted run before; bytes count what this run moved."""
+
+    target: Path
+    files: tuple[str, ...]
+    resumed: tuple[str, ...]
+    bytes_read: int
+    bytes_written: int
+    verified: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def run(  # noqa: PLR0913 - what a user may ask for
+    plan: Plan,
+    target: Path | str,
+    *,
+    workers: int | None = None,
+    memory: int = MEMORY,
+    tile: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    discard: bool = False,
+    checksum: bool = False,
+    trust_crc: bool = False,
+    progress: Callback | None = None,
+) -> Report:
+    """Write what `plan` says to the directory `target`, which appears when it is complete, and return what was done.
+
+    `workers` threads (the number of CPUs, at least 2) share `memory` bytes for tiles; `tile` bounds a tile's bytes instead.
+    `overwrite` replaces a target that is not empty, and a leftover of an interrupted run; `resume` continues that one, `discard`
+    only removes it. `checksum` adds a file for `sha256sum -c`; `trust_crc` does not check the records of zips that are read.
+    A plan with one output file whose path is empty, and nothing else, makes `target` a file.
+
+    MappingError: the target exists; CheckpointError: the sources are not those that were planned with, are damaged, or do not
+    hold what a verify step asks; BusyError: another run is on, or an interrupted one waits; OSError: the disk, with the
+    file's name.
+    """
+    started = time.monotonic()
+    check_paths(plan)
+    _check_formulas(plan)
+    place = Path(os.path.realpath(target))
+    _check_apart(plan, place)
+    sources = Sources(plan.root, plan.sources)
+    count = workers if workers is not None else max(2, len(os.sched_getaffinity(0)))
+    limits = Limits.of(memory, count, tile)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    staging = Staging(place)
+    with Lock(staging.lock, place):
+        record = staging.recover()
+        staging.check_target(overwrite=overwrite)
+        sources.check()
+        _check_companions(plan)
+        single = bool(plan.outputs) and plan.outputs[0].path == ""
+        staging.begin(journal.identify(plan), record, resume=resume, discard=discard or overwrite, folder=not single)
+        with hire(sources, limits, count, trust_crc=trust_crc) as staff:
+            try:
+                staging.check_space(_needed(plan, staging.finished))
+                verified = verify(plan, staff, progress)
+                yard = Yard(plan, staging, limits)
+                yard.write(staff, progress)
+                written = yard.bytes_written + _write_small(plan, staging)
+                if checksum:
+                    write_sums(plan, staging, count)
+                sources.check_unchanged()
+                staging.publish()
+            except (CheckpointError, MappingError):
+                staging.remove()  # nothing to resume: the input is at fault
+                raise
+            except OSError:
+                if not staging.has_finished():
+                    staging.remove()
+                raise
+        return Report(
+            Path(target),
+            _paths(plan, checksum=checksum),
+            tuple(each.path for each in plan.outputs if each.path in staging.finished),
+            sum(_bytes_read(worker) for worker in staff),
+            written,
+            verified,
+            time.monotonic() - started,
+            plan.notes,
+        )
+
+
+def _bytes_read(worker: Worker) -> int:
+    return worker.painter.handles.bytes_read
+
+
+def _paths(plan: Plan, *, checksum: bool) -> tuple[str, ...]:
+    names = (
+        [each.path for each in plan.outputs]
+        + [each.path for each in plan.companions]
+        + [each.path for each in plan.texts]
+    )
+    return (*names, SUMS) if checksum else tuple(names)
+
+
+def _write_small(plan: Plan, staging: Staging) -> int:
+    """Write what is no tensor, after the tensors: companions, then texts, the index and the config among them."""
+    total = 0
+    for companion in plan.companions:
+        source = Path(plan.root, companion.source)
+        copied = copy_file(source, staging.path(companion.path))
+        if copied != companion.size:
+            message = f"`{source}` was changed while it was copied: {companion.size} bytes became {copied}"
+            raise CheckpointError(Diagnostic("source-changed", message, notes=("nothing was published",)))
+        total += copied
+    for text in plan.texts:
+        write_file(staging.path(text.path), text.data)
+        total += len(text.data)
+    return total
+
+
+def _needed(plan: Plan, finished: dict[str, list[int]]) -> int:
+    """Return how many bytes are still to be written, each file in whole blocks."""
+    sizes = [each.layout.size for each in plan.outputs if each.path not in finished]
+    sizes += [each.size for each in plan.companions] + [len(each.data) for each in plan.texts]
+    return sum(-(-size // 4096) * 4096 for size in sizes)
+
+
+def _check_formulas(plan: Plan) -> None:
+    for output in plan.outputs:
+        for step in output.steps:
+            if isinstance(step, Compute):
+                arithmetic.check(step.formula)
+    for each in plan.verifications:
+        arithmetic.check(each.formula)
+
+
+def _check_companions(plan: Plan) -> None:
+    findings: list[Diagnostic] = []
+    for each in plan.companions:
+        path = Path(plan.root, each.source)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            findings.append(Diagnostic("stale-plan", f"`{path}` is no longer there"))
+            continue
+        if size != each.size:
+            findings.append(Diagnostic("stale-plan", f"`{path}` has {size} bytes, and had {each.size}"))
+    if findings:
+        raise CheckpointError(findings)
+
+
+def _check_apart(plan: Plan, target: Path) -> None:
+    """Refuse a target that is the source, or that has the source inside: replacing it would destroy what is read."""
+    if not plan.sources and not plan.companions:
+        return
+    root = Path(os.path.realpath(plan.root))
+    places = {root} | {Path(os.path.realpath(root / each.path)) for each in plan.sources}
+    if any(place == target or target in place.parents for place in sorted(places)):
+        raise MappingError(Diagnostic("target-is-source", f"`{target}` is where the plan reads from"))

@@ -1,0 +1,143 @@
+"""What an interrupted run leaves behind so that it can be resumed: which plan on which files, and which outputs are finished.
+
+One JSON value a line, appended; a line that was cut off by a crash counts for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tensormap.lowering.plan import OutputFile, Plan
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What must be the same for a run to be resumed."""
+
+    mapping: str
+    digest: str
+    side: str
+    sources: dict[str, list[Any]]
+    outputs: dict[str, list[Any]]
+    version: int = VERSION
+
+    def differences(self, other: Identity) -> list[str]:
+        """Say in words how `other`, that of an interrupted run, differs."""
+        found: list[str] = []
+        if other.version != self.version:
+            found.append("it was made by another version of tensormap")
+        if other.mapping != self.mapping:
+            found.append(f"the mapping was `{other.mapping}`, and is `{self.mapping}`")
+        elif other.digest != self.digest:
+            found.append(f"the text or the settings of the mapping `{self.mapping}` changed")
+        if other.side != self.side:
+            found.append(f"the side to write was `{other.side}`, and is `{self.side}`")
+        found += _differences("source file", other.sources, self.sources)
+        if not found:
+            found += _differences("output file", other.outputs, self.outputs)
+        return found
+
+
+@dataclass(slots=True)
+class Record:
+    """A journal as it was read back."""
+
+    identity: Identity
+    done: dict[str, list[int]] = field(default_factory=dict)  # path -> size, mtime_ns, inode
+    published: list[int] | None = None  # device and inode of the directory that was about to get its final name
+
+
+def identify(plan: Plan) -> Identity:
+    """Return a plan's identity."""
+    return Identity(
+        plan.mapping,
+        plan.digest,
+        plan.side,
+        {each.path: [each.size, each.mtime_ns, each.header] for each in plan.sources},
+        {each.path: _fingerprint(each) for each in plan.outputs}
+        | {each.path: [hashlib.sha256(each.data).hexdigest()] for each in plan.texts}
+        | {each.path: [each.source, each.size] for each in plan.companions},
+    )
+
+
+def _fingerprint(output: OutputFile) -> list[Any]:
+    known = hashlib.sha256()
+    for piece in output.layout.pieces:
+        known.update(piece.offset.to_bytes(8, "little"))
+        known.update(piece.data)
+    return [output.layout.size, len(output.tensors), len(output.steps), known.hexdigest()]
+
+
+def _differences(what: str, before: dict[str, list[Any]], now: dict[str, list[Any]]) -> list[str]:
+    found = [f"{what} `{path}` is new" for path in now if path not in before]
+    found += [f"{what} `{path}` is gone" for path in before if path not in now]
+    found += [f"{what} `{path}` changed" for path, value in now.items() if path in before and before[path] != value]
+    return found
+
+
+class Journal:
+    """The journal of a run that is going on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def start(self, identity: Identity) -> None:
+        """Begin a new journal."""
+        known = {
+            "version": identity.version,
+            "mapping": identity.mapping,
+            "digest": identity.digest,
+            "side": identity.side,
+            "sources": identity.sources,
+            "outputs": identity.outputs,
+        }
+        self._append(known)
+
+    def done(self, path: str, status: os.stat_result) -> None:
+        """Note that an output file is whole and on the disk."""
+        self._append({"done": path, "status": [status.st_size, status.st_mtime_ns, status.st_ino]})
+
+    def publishing(self, status: os.stat_result) -> None:
+        """Note that the next thing to happen is the rename."""
+        self._append({"publishing": [status.st_dev, status.st_ino]})
+
+    def _append(self, value: dict[str, Any]) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            data = memoryview(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+            while data:
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)
+        except OSError as error:
+            error.filename = error.filename or str(self._path)
+            raise
+        finally:
+            os.close(descriptor)
+
+
+def read(path: Path) -> Record | None:
+    """Return what a journal says; None where there is none, or none that can be used."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return None
+    record: Record | None = None
+    for line in lines:
+        try:
+            value = json.loads(line)
+            if record is None:
+                record = Record(Identity(**value))
+            elif "done" in value:
+                record.done[value["done"]] = value["status"]
+            elif "publishing" in value:
+                record.published = value["publishing"]
+        except (ValueError, TypeError, KeyError):
+            return record
+    return record

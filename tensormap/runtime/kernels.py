@@ -1,0 +1,265 @@
+"""Rendering: the elements of parts, read from the sources and put in their places in a buffer in memory.
+
+Knows nothing of target files. What a renderer holds is bounded by its `Limits`, whatever the size of a tensor or the spread
+of its elements over a file: where a box's source window would be too large, the box is halved.
+
+Measured (2 cores, ext4): runs of 16 KB and more are best read straight to their place; shorter ones through a window, with
+gaps of up to a page read over; numpy transposes 4 times faster in blocks of 256 x 256; copy_file_range per run was no faster than
+pread and pwrite of 512 KB from two threads (0.19 s against 0.14 s for 768 MB), so it is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensormap.runtime import arithmetic, generators
+from tensormap.runtime.boxes import row_major
+from tensormap.runtime.casts import cast_into, numpy_dtype, raw_dtype
+from tensormap.runtime.parts import Extent, Part, Place
+from tensormap.runtime.sources import Handles
+
+Array = NDArray[Any]
+Bounds = tuple[tuple[int, ...], tuple[int, ...]]
+
+DIRECT = 16 << 10  # runs of this many bytes are read straight to their place
+GAP = 4 << 10  # bytes between two runs that are read rather than skipped
+BLOCK = 256  # elements along each side of a transposed block
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes that one worker may hold: `tile` of a target written in order, `block` of one written in runs, `window` of sources
+    (as much again while it computes).
+    """
+
+    tile: int
+    block: int
+    window: int
+
+    @staticmethod
+    def of(memory: int, workers: int, tile: int | None) -> Limits:
+        """Share `memory` bytes among `workers`."""
+        share = max(1 << 18, memory // max(1, workers))
+        block = min(8 << 20, share // 4)
+        if tile is not None:
+            return Limits(max(1, tile), max(1, min(tile, block)), max(1 << 12, min(block, 16 * tile)))
+        return Limits(min(512 << 10, share // 4), block, block)
+
+
+class Buffer:
+    """Bytes that are used again and again, as a memoryview and as an array."""
+
+    def __init__(self) -> None:
+        self.array: Array = np.empty(0, np.uint8)
+        self.view = self.array.data
+
+    def reserve(self, size: int) -> Buffer:
+        """Make room for `size` bytes; what was in it is lost."""
+        if len(self.view) < size:
+            self.array = np.empty(size, np.uint8)
+            self.view = self.array.data
+        return self
+
+
+class Renderer:
+    """Renders parts for one thread."""
+
+    def __init__(self, handles: Handles, limits: Limits) -> None:
+        self.handles = handles
+        self.limits = limits
+        self._windows: list[Buffer] = []
+
+    def extents(self, extents: Sequence[Extent], low: int, target: Buffer) -> None:
+        """Read extents whole into `target`, which begins at byte `low` of the target file."""
+        files: dict[int, list[tuple[int, int, int]]] = {}
+        for extent in extents:
+            files.setdefault(extent.file, []).append((extent.start, extent.low - low, extent.size))
+        for file, pieces in files.items():
+            self.handles.scatter(file, pieces, target.view, GAP)
+
+    def render(
+        self,
+        part: Part,
+        starts: tuple[int, ...],
+        sizes: tuple[int, ...],
+        target: Buffer,
+        offset: int,
+        strides: tuple[int, ...],
+    ) -> None:
+        """Write the sub-box of a part at `starts` of `sizes` into `target`, from byte `offset` on, `strides` bytes apart."""
+        if part.moves_bytes and self._direct(part, starts, sizes, target, offset, strides):
+            return
+        axis = self._split(part.places, sizes, 1 if part.moves_bytes else 16)
+        if axis is not None:
+            for begin, count in _halves(starts, sizes, axis):
+                shift = (begin[axis] - starts[axis]) * strides[axis]
+                self.render(part, begin, count, target, offset + shift, strides)
+            return
+        if part.moves_bytes:
+            raw = raw_dtype(part.item)
+            view: Array = np.ndarray(sizes, raw, target.array, offset, strides)
+            permute(view, self._gather(part.places[0], starts, sizes, 0, raw))
+            return
+        view = np.ndarray(sizes, numpy_dtype(part.dtype), target.array, offset, strides)
+        what = f"`{part.name}`"
+        if part.value is not None:
+            cast_into(view, part.dtype, np.asarray(part.value), what)
+            return
+        arrays = self.gather(part.places, starts, sizes)
+        if part.formula is None:
+            cast_into(view, part.dtype, arrays[0], what)
+        else:
+            arithmetic.evaluate(part.formula, arrays, [each.dtype for each in part.places], view, part.dtype, what)
+
+    def bounded(self, places: Sequence[Place], starts: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[Bounds]:
+        """Yield the parts of a sub-box that can be gathered at once, in order."""
+        if self._split(places, sizes, 16) is None:
+            yield starts, sizes
+            return
+        axis = next(axis for axis, size in enumerate(sizes) if size > 1)
+        for half in _halves(starts, sizes, axis):
+            yield from self.bounded(places, *half)
+
+    def gather(self, places: Sequence[Place], starts: tuple[int, ...], sizes: tuple[int, ...]) -> list[Array]:
+        """Return the sub-box's elements of each place, as arrays that hold until the next call."""
+        return [
+            self._gather(place, starts, sizes, index, numpy_dtype(place.dtype)) for index, place in enumerate(places)
+        ]
+
+    def _gather(
+        self, place: Place, starts: tuple[int, ...], sizes: tuple[int, ...], index: int, dtype: np.dtype[Any]
+    ) -> Array:
+        begin = place.offset + sum(start * stride for start, stride in zip(starts, place.strides, strict=True))
+        if place.generator is not None:
+            positions = np.full(sizes, begin, np.int64)
+            for axis, stride in enumerate(place.strides):
+                shape = [1] * len(sizes)
+                shape[axis] = sizes[axis]
+                positions += (np.arange(sizes[axis], dtype=np.int64) * stride).reshape(shape)
+            values = generators.values(place.generator, positions)
+            return values if values.dtype == dtype else values.astype(dtype)
+        while len(self._windows) <= index:
+            self._windows.append(Buffer())
+        run, loops, strides = window(place, sizes)
+        total = run
+        for size, _ in loops:
+            total *= size
+        held = self._windows[index].reserve(total)
+        if not loops:
+            self.handles.read(place.file, begin, held.view[:run])
+        else:
+            pieces = [
+                (begin + sum(i * stride for i, (_, stride) in zip(position, loops, strict=True)), number * run, run)
+                for number, position in enumerate(product(*(range(size) for size, _ in loops)))
+            ]
+            self.handles.scatter(place.file, pieces, held.view, 0)
+        return np.ndarray(sizes, dtype, held.array, 0, strides)
+
+    def _split(self, places: Sequence[Place], sizes: tuple[int, ...], per_element: int) -> int | None:
+        """Return the axis to halve, where the windows or what is computed on the way would be too large."""
+        limit = self.limits.window
+        elements = 1
+        for size in sizes:
+            elements *= size
+        if elements <= 1:
+            return None
+        if per_element > 1 and elements * per_element > limit:
+            return max(range(len(sizes)), key=lambda axis: (sizes[axis] > 1, -axis))
+        total, worst, largest = 0, places[0] if places else None, -1
+        for place in places:
+            if place.generator is None:
+                run, loops, _ = window(place, sizes)
+                for size, _stride in loops:
+                    run *= size
+                total += run
+                if run > largest:
+                    largest, worst = run, place
+        if total <= limit or worst is None:
+            return None
+        strides = worst.strides
+        return max((axis for axis in range(len(sizes)) if sizes[axis] > 1), key=lambda axis: strides[axis])
+
+    def _direct(
+        self,
+        part: Part,
+        starts: tuple[int, ...],
+        sizes: tuple[int, ...],
+        target: Buffer,
+        offset: int,
+        strides: tuple[int, ...],
+    ) -> bool:
+        """Read runs that are long on both sides straight to their places; say whether they are."""
+        place = part.places[0]
+        run = part.item
+        axis = len(sizes)
+        while axis and (sizes[axis - 1] == 1 or strides[axis - 1] == run == place.strides[axis - 1]):
+            axis -= 1
+            run *= sizes[axis]
+        if axis and run < DIRECT:
+            return False
+        begin = place.offset + sum(start * stride for start, stride in zip(starts, place.strides, strict=True))
+        if not axis:
+            self.handles.read(place.file, begin, target.view[offset : offset + run])
+            return True
+        pieces = [(begin, offset, run)]
+        for size, source, into in zip(sizes[:axis], place.strides, strides, strict=False):
+            pieces = [(low + i * source, put + i * into, run) for low, put, run in pieces for i in range(size)]
+        self.handles.scatter(place.file, pieces, target.view, 0)
+        return True
+
+
+def _halves(starts: tuple[int, ...], sizes: tuple[int, ...], axis: int) -> tuple[Bounds, Bounds]:
+    """Return a sub-box as two, halved along an axis."""
+    half = sizes[axis] // 2
+    later = (*starts[:axis], starts[axis] + half, *starts[axis + 1 :])
+    rest = (*sizes[:axis], sizes[axis] - half, *sizes[axis + 1 :])
+    return (starts, (*sizes[:axis], half, *sizes[axis + 1 :])), (later, rest)
+
+
+def window(place: Place, sizes: tuple[int, ...]) -> tuple[int, list[tuple[int, int]], tuple[int, ...]]:
+    """Return how a box of one place is read: the bytes of one read, the axes that repeat it, each (size, stride in the file),
+    outermost first, and the strides of the box in the window, where those reads lie one after the other.
+    """
+    order = sorted((stride, axis) for axis, stride in enumerate(place.strides) if stride and sizes[axis] > 1)
+    run = place.item
+    strides = [0] * len(sizes)
+    loops: list[tuple[int, int, int]] = []
+    for stride, axis in order:
+        if not loops and stride - run <= max(GAP, run):
+            strides[axis] = stride
+            run += (sizes[axis] - 1) * stride
+        else:
+            loops.append((sizes[axis], stride, axis))
+    inner = row_major([size for size, _, _ in reversed(loops)], run)
+    for (_, _, axis), stride in zip(reversed(loops), inner, strict=True):
+        strides[axis] = stride
+    return run, [(size, stride) for size, stride, _ in reversed(loops)], tuple(strides)
+
+
+def permute(target: Array, source: Array) -> None:
+    """Copy arrays of one shape, in blocks where their fastest axes differ: both then stay in cache."""
+    if target.ndim >= 2:
+        fast = _fastest(source)
+        into = _fastest(target)
+        if fast != into and source.shape[fast] > 1 and source.shape[into] > 1:
+            moved = np.moveaxis(target, (into, fast), (-1, -2))
+            origin = np.moveaxis(source, (into, fast), (-1, -2))
+            rows, columns = moved.shape[-2:]
+            for row in range(0, rows, BLOCK):
+                for column in range(0, columns, BLOCK):
+                    block = (..., slice(row, row + BLOCK), slice(column, column + BLOCK))
+                    moved[block] = origin[block]
+            return
+    target[...] = source
+
+
+def _fastest(array: Array) -> int:
+    """Return the axis with the smallest stride that moves."""
+    axes = [(stride, axis) for axis, stride in enumerate(array.strides) if stride and array.shape[axis] > 1]
+    return min(axes)[1] if axes else 0

@@ -1,0 +1,73 @@
+"""Tiles as bytes: what work of `tiling` puts where in its target. Used by everything that writes, compares or hands out tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tensormap.checkpoints.catalog import Piece
+from tensormap.runtime.boxes import clip, contiguous_run, row_major
+from tensormap.runtime.kernels import Buffer, Limits, Renderer
+from tensormap.runtime.parts import Extent, Part
+from tensormap.runtime.sources import Handles
+from tensormap.runtime.tiling import Blocks, Mosaic, Work, elements
+
+Tile = tuple[Work, object]
+
+
+class Painter:
+    """Paints tiles for one thread, in a buffer that it uses again."""
+
+    def __init__(self, handles: Handles, limits: Limits) -> None:
+        self.handles = handles
+        self.renderer = Renderer(handles, limits)
+        self._target = Buffer()
+
+    def mosaic(self, work: Mosaic, low: int, high: int) -> memoryview:
+        """Return bytes `low` to `high` of a mosaic's target. They hold until the next call."""
+        size = high - low
+        target = self._target.reserve(size)
+        extents: list[Extent] = []
+        boxes: list[tuple[Part, tuple[int, ...], tuple[int, ...]]] = []
+        pieces: list[Piece] = []
+        covered = 0
+        for item in work.within(low, high):
+            if isinstance(item, Extent):
+                begin, end = max(low, item.low), min(high, item.low + item.size)
+                whole = end - begin == item.size
+                extents.append(item if whole else Extent(begin, end - begin, item.file, item.start + begin - item.low))
+                covered += end - begin
+            elif isinstance(item, Piece):
+                pieces.append(item)
+            else:
+                for starts, sizes in clip(item.sizes, item.strides, item.item, item.offset, low, high):
+                    boxes.append((item, starts, sizes))
+                    covered += elements(sizes) * item.item
+        if covered < size:
+            target.array[:size] = 0
+        if extents:
+            self.renderer.extents(extents, low, target)
+        for part, starts, sizes in boxes:
+            offset = part.offset - low + sum(start * stride for start, stride in zip(starts, part.strides, strict=True))
+            self.renderer.render(part, starts, sizes, target, offset, part.strides)
+        for piece in pieces:
+            begin, end = max(low, piece.offset), min(high, piece.offset + len(piece.data))
+            target.view[begin - low : end - low] = piece.data[begin - piece.offset : end - piece.offset]
+        return target.view[:size]
+
+    def block(self, work: Blocks, starts: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[tuple[int, memoryview]]:
+        """Yield the runs of one box, each with its first byte in the target. They hold until the next call."""
+        part = work.part
+        total = elements(sizes) * part.item
+        target = self._target.reserve(total)
+        strides = row_major(sizes, part.item)
+        self.renderer.render(part, starts, sizes, target, 0, strides)
+        run = contiguous_run(sizes, part.strides, part.item)
+        offsets = [part.offset + sum(start * stride for start, stride in zip(starts, part.strides, strict=True))]
+        outer = total // run
+        for size, stride in zip(sizes, part.strides, strict=True):
+            if outer == 1:
+                break
+            offsets = [offset + index * stride for offset in offsets for index in range(size)]
+            outer //= size
+        for position, offset in enumerate(offsets):
+            yield offset, target.view[position * run : (position + 1) * run]

@@ -1,0 +1,198 @@
+"""Steps made ready to run: canonical boxes with strides and offsets in bytes. Knows a plan's steps, but reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tensormap.diagnostics import CheckpointError, Diagnostic
+from tensormap.dtypes import BY_NAME, DType
+from tensormap.lowering.plan import Compute, Copy, Fill, Formula, Generator, Input, Output, Region, Step, Verify
+from tensormap.runtime.boxes import canonical, extent
+
+
+class Extent(NamedTuple):
+    """Bytes that are copied as they are: `size` bytes from byte `start` of source file `file` to byte `low` of the target."""
+
+    low: int
+    size: int
+    file: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a part's source elements lie: from byte `offset` of file `file`, `strides` bytes apart. For a generator the file is
+    -1, and offset and strides count elements.
+    """
+
+    name: str
+    dtype: str
+    item: int
+    file: int
+    offset: int
+    strides: tuple[int, ...]
+    generator: Generator | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One step's box in its target: from byte `offset` on, `strides` bytes apart, the largest stride first. `formula` is None
+    for a copy of bytes and for a cast; `value` is set for a fill, which has no places.
+    """
+
+    name: str
+    dtype: str
+    item: int
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    places: tuple[Place, ...]
+    formula: Formula | None = None
+    value: int | float | None = None
+
+    @property
+    def end(self) -> int:
+        """The first byte of the target after the box's last element."""
+        return self.offset + extent(self.sizes, self.strides, self.item)
+
+    @property
+    def moves_bytes(self) -> bool:
+        """Whether the elements are moved without looking at them."""
+        return len(self.places) == 1 and self.formula is None and self.places[0].dtype == self.dtype
+
+    @property
+    def elements(self) -> int:
+        """How many elements the box has."""
+        count = 1
+        for size in self.sizes:
+            count *= size
+        return count
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A verify step made ready: a formula over places that must equal the elements of `expected`, all over one box."""
+
+    sizes: tuple[int, ...]
+    places: tuple[Place, ...]
+    formula: Formula
+    expected: Place
+    verify: Verify
+
+
+def prepare(step: Step, inputs: Sequence[Input], output: Output, base: int) -> Part | None:
+    """Return a step as a canonical part of a target whose tensor starts at byte `base`; None where there is nothing to do.
+
+    CheckpointError: a region leaves its tensor, or cuts a byte of packed elements.
+    """
+    if 0 in step.sizes:
+        return None
+    dtype = BY_NAME[output.dtype]
+    _inside(step, output)
+    if isinstance(step, Fill):
+        sources: tuple[Region, ...] = ()
+    elif isinstance(step, Copy):
+        sources = (step.source,)
+    else:
+        sources = step.sources
+    sizes, strides = canonical(step.sizes, (step.target.strides, *(region.strides for region in sources)))
+    if dtype.size == 0:
+        return _packed(step, inputs, output, base, sizes, strides)
+    places = tuple(
+        place(region, axis_strides, inputs[region.tensor])
+        for region, axis_strides in zip(sources, strides[1:], strict=True)
+    )
+    item = dtype.size
+    return Part(
+        output.name,
+        output.dtype,
+        item,
+        sizes,
+        tuple(stride * item for stride in strides[0]),
+        base + step.target.offset * item,
+        places,
+        step.formula if isinstance(step, Compute) else None,
+        step.value if isinstance(step, Fill) else None,
+    )
+
+
+def prepare_comparison(verify: Verify, inputs: Sequence[Input]) -> Comparison | None:
+    """Return a verify step as a canonical box over its sources and the expected tensor; None where there is nothing to do."""
+    if 0 in verify.sizes:
+        return None
+    regions = (verify.expected, *verify.sources)
+    sizes, strides = canonical(verify.sizes, tuple(region.strides for region in regions))
+    places = tuple(
+        place(region, axis_strides, inputs[region.tensor])
+        for region, axis_strides in zip(regions, strides, strict=True)
+    )
+    return Comparison(sizes, places[1:], verify.formula, places[0], verify)
+
+
+def place(region: Region, strides: tuple[int, ...], tensor: Input) -> Place:
+    """Return where a region of an input lies, in bytes."""
+    if tensor.generator is not None:
+        return Place(tensor.name, tensor.dtype, 1, -1, region.offset, strides, tensor.generator)
+    item = whole_bytes(BY_NAME[tensor.dtype], tensor.name)
+    offset = tensor.offset + region.offset * item
+    return Place(tensor.name, tensor.dtype, item, tensor.file, offset, tuple(each * item for each in strides), None)
+
+
+def whole_bytes(dtype: DType, name: str) -> int:
+    """Return an element's size in bytes. CheckpointError: it is smaller than a byte."""
+    if dtype.size == 0:
+        message = (
+            f"elements of `{dtype.name}` in `{name}` are smaller than a byte: they can only be moved as whole bytes"
+        )
+        raise CheckpointError(Diagnostic("packed-elements", message))
+    return dtype.size
+
+
+def _inside(step: Step, output: Output) -> None:
+    target = step.target
+    count = 1
+    for size in output.shape:
+        count *= size
+    last = target.offset + sum((size - 1) * stride for size, stride in zip(step.sizes, target.strides, strict=True))
+    if target.offset < 0 or last >= count or any(stride < 0 for stride in target.strides):
+        message = f"a step of the plan leaves its target tensor `{output.name}`"
+        raise CheckpointError(Diagnostic("plan-out-of-bounds", message))
+
+
+def _packed(
+    step: Step,
+    inputs: Sequence[Input],
+    output: Output,
+    base: int,
+    sizes: tuple[int, ...],
+    strides: tuple[tuple[int, ...], ...],
+) -> Part:
+    """Prepare a step on elements smaller than a byte, whose runs must be whole bytes on both sides."""
+    bits = BY_NAME[output.dtype].bits
+    message = f"elements of `{output.dtype}` in `{output.name}` are smaller than a byte: they can only be moved as whole bytes"
+    refused = CheckpointError(Diagnostic("packed-elements", message))
+    if isinstance(step, Fill) and step.value == 0:
+        regions = [step.target]
+        tensors: list[Input] = []
+    elif isinstance(step, Copy) and inputs[step.source.tensor].dtype == output.dtype:
+        regions = [step.target, step.source]
+        tensors = [inputs[step.source.tensor]]
+    else:
+        raise refused
+    scaled: list[tuple[int, ...]] = []
+    offsets: list[int] = []
+    for region, axis_strides in zip(regions, strides, strict=True):
+        outer = [stride * bits for stride in axis_strides[:-1]]
+        if axis_strides[-1] != 1 or sizes[-1] * bits % 8 or region.offset * bits % 8 or any(each % 8 for each in outer):
+            raise refused
+        scaled.append((*(each // 8 for each in outer), 1))
+        offsets.append(region.offset * bits // 8)
+    places = tuple(
+        Place(tensor.name, "uint8", 1, tensor.file, tensor.offset + offset, axis_strides, None)
+        for tensor, offset, axis_strides in zip(tensors, offsets[1:], scaled[1:], strict=True)
+    )
+    value = step.value if isinstance(step, Fill) else None
+    byte_sizes = (*sizes[:-1], sizes[-1] * bits // 8)
+    return Part(output.name, "uint8", 1, byte_sizes, scaled[0], base + offsets[0], places, None, value)

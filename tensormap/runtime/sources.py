@@ -1,0 +1,243 @@
+"""Source files: are they the ones that were planned with, and positioned reads that are whole or an error. Never a memory map."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import zlib
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from tensormap.checkpoints.catalog import SourceFile
+from tensormap.diagnostics import CheckpointError, Diagnostic
+
+_BATCH = 512  # buffers to one preadv: half of what Linux takes
+
+
+class Sources:
+    """The source files of one run, relative to `root`. Opened by `Handles`, one for each thread."""
+
+    def __init__(self, root: str | os.PathLike[str], files: Sequence[SourceFile]) -> None:
+        self.files = tuple(files)
+        self.paths = tuple(os.path.join(root, each.path) for each in files)
+
+    def check(self) -> None:
+        """Raise a CheckpointError that names every file that is not as it was when the plan was made."""
+        findings = [
+            Diagnostic(
+                "stale-plan", f"`{path}` {problem}", notes=("the plan was made from another state of this file",)
+            )
+            for path, file in zip(self.paths, self.files, strict=True)
+            if (problem := _difference(path, file)) is not None
+        ]
+        if findings:
+            raise CheckpointError(findings)
+
+    def check_unchanged(self) -> None:
+        """Raise a CheckpointError where a file was changed while it was read."""
+        findings = [
+            Diagnostic(
+                "source-changed",
+                f"`{path}` was changed while it was read: {problem}",
+                notes=("nothing was published",),
+            )
+            for path, file in zip(self.paths, self.files, strict=True)
+            if (problem := _difference(path, file)) is not None
+        ]
+        if findings:
+            raise CheckpointError(findings)
+
+
+def _difference(path: str, file: SourceFile) -> str | None:
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "is no longer there"
+    return _status_difference(status, file)
+
+
+def _status_difference(status: os.stat_result, file: SourceFile) -> str | None:
+    if status.st_size != file.size:
+        return f"has {status.st_size} bytes, and had {file.size}"
+    if status.st_mtime_ns != file.mtime_ns:
+        return "was written to since"
+    return None
+
+
+class Handles:
+    """The source files that one thread has open: a bounded number, the least recently used closed first."""
+
+    def __init__(self, sources: Sources, limit: int, records: Records | None = None) -> None:
+        self._sources = sources
+        self._limit = limit
+        self._records = records or None
+        self._open: OrderedDict[int, int] = OrderedDict()
+        self._gap = bytearray(0)
+        self.bytes_read = 0
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def read(self, file: int, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from byte `offset` of a file on. CheckpointError: the file ends before; OSError names the file."""
+        self.read_into(file, offset, [buffer])
+
+    def read_into(self, file: int, offset: int, buffers: list[memoryview]) -> None:
+        """Fill buffers one after the other from byte `offset` of a file on."""
+        descriptor = self._descriptor(file)
+        wanted = sum(map(len, buffers))
+        if self._records is not None:
+            self._records.check(file, offset, offset + wanted, self)
+        try:
+            got = os.preadv(descriptor, buffers, offset)
+            if got != wanted:
+                self._continue(descriptor, file, offset, buffers, got)
+        except OSError as error:
+            raise _named(error, self._sources.paths[file]) from error
+        self.bytes_read += wanted
+
+    def scatter(self, file: int, pieces: list[tuple[int, int, int]], target: memoryview, gap: int) -> None:
+        """Read pieces, each (byte in the file, byte in `target`, size), with few calls: neighbours at most `gap` apart together."""
+        pieces.sort()
+        if len(self._gap) < gap:
+            self._gap = bytearray(gap)
+        waste = memoryview(self._gap)
+        buffers: list[memoryview] = []
+        begin = end = -1
+        for start, into, size in pieces:
+            if buffers and (not 0 <= start - end <= gap or len(buffers) >= _BATCH):
+                self.read_into(file, begin, buffers)
+                buffers = []
+            if not buffers:
+                begin = start
+            elif start > end:
+                buffers.append(waste[: start - end])
+            buffers.append(target[into : into + size])
+            end = start + size
+        if buffers:
+            self.read_into(file, begin, buffers)
+
+    def _continue(self, descriptor: int, file: int, offset: int, buffers: list[memoryview], got: int) -> None:
+        """Finish a read that came back short: some file systems and signals do that before the end of the file."""
+        for buffer in buffers:
+            done = min(got, len(buffer))
+            got -= done
+            while done < len(buffer):
+                count = os.preadv(descriptor, [buffer[done:]], offset + done)
+                if count == 0:
+                    path = self._sources.paths[file]
+                    message = f"`{path}` ends at byte {offset + done}, inside a tensor: it was truncated"
+                    raise CheckpointError(Diagnostic("truncated-source", message))
+                done += count
+            offset += len(buffer)
+
+    def _descriptor(self, file: int) -> int:
+        descriptor = self._open.get(file)
+        if descriptor is not None:
+            self._open.move_to_end(file)
+            return descriptor
+        while len(self._open) >= self._limit:
+            os.close(self._open.popitem(last=False)[1])
+        path = self._sources.paths[file]
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._open[file] = descriptor
+        problem = _status_difference(os.fstat(descriptor), self._sources.files[file])
+        if problem is not None:
+            message = f"`{path}` was changed while it was read: {problem}"
+            raise CheckpointError(Diagnostic("source-changed", message, notes=("nothing was published",)))
+        return descriptor
+
+
+def _named(error: OSError, path: str) -> OSError:
+    if error.filename is None:
+        error.filename = path
+    return error
+
+
+def handle_limit(workers: int) -> int:
+    """Return how many source files each of `workers` threads may keep open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == resource.RLIM_INFINITY:
+        soft = 4096
+    return max(2, min(256, (soft - 64) // (2 * workers)))
+
+
+class Records:
+    """The records of those source files that are zips, to be checked once each against the crc32 in the zip's directory.
+
+    A record is checked when the first of its bytes is wanted, whole, by the thread that wants it.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self._lock = threading.Lock()
+        self._sources = sources
+        self._starts: dict[int, list[int]] = {}
+        self._records: dict[int, list[tuple[int, int, int, str]]] = {}
+        for index, path in enumerate(sources.paths):
+            records = _zip_records(path)
+            if records:
+                self._records[index] = records
+                self._starts[index] = [each[0] for each in records]
+        self._checked: set[tuple[int, int]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._records)
+
+    def check(self, file: int, low: int, high: int, handles: Handles) -> None:
+        """Check the records that bytes `low` to `high` of a file touch. CheckpointError: a record's bytes were damaged."""
+        starts = self._starts.get(file)
+        if starts is None:
+            return
+        position = max(0, bisect_right(starts, low) - 1)
+        while position < len(starts) and starts[position] < high:
+            key = (file, position)
+            with self._lock:
+                known = key in self._checked
+                self._checked.add(key)
+            if not known:
+                self._check(file, self._records[file][position], handles)
+            position += 1
+
+    def _check(self, file: int, record: tuple[int, int, int, str], handles: Handles) -> None:
+        start, size, expected, name = record
+        buffer = memoryview(bytearray(min(size, 1 << 19)))
+        crc = 0
+        for offset in range(0, size, len(buffer) or 1):
+            piece = buffer[: min(len(buffer), size - offset)]
+            handles.read(file, start + offset, piece)
+            crc = zlib.crc32(piece, crc)
+        if crc != expected:
+            path = self._sources.paths[file]
+            message = f"record `{name}` of `{path}` is damaged: its crc32 is {crc:08x}, and the zip says {expected:08x}"
+            raise CheckpointError(Diagnostic("damaged-record", message))
+
+
+def _zip_records(path: str) -> list[tuple[int, int, int, str]]:
+    """Return the stored members of a zip as (first byte, size, crc32, name), by position; nothing for other files."""
+    with Path(path).open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return []
+        import zipfile
+
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+        except zipfile.BadZipFile:
+            return []
+        records = []
+        for member in members:
+            file.seek(member.header_offset + 26)
+            lengths = file.read(4)
+            start = (
+                member.header_offset
+                + 30
+                + int.from_bytes(lengths[:2], "little")
+                + int.from_bytes(lengths[2:], "little")
+            )
+            records.append((start, member.file_size, member.CRC, member.filename))
+        return sorted(records)

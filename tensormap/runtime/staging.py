@@ -1,0 +1,214 @@
+"""The staging directory: everything is written there, beside the target, and gets its final name only when it is whole.
+
+`.NAME.tensormap/` holds `content`, which becomes the target, a `journal`, and, for a moment where the file system cannot exchange
+two names, the `old` target. A killed run leaves the target as it was, or, between two renames, where `recover` finds it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from pathlib import Path, PurePosixPath
+
+from tensormap.diagnostics import BusyError, Diagnostic, MappingError
+from tensormap.lowering.plan import Plan
+from tensormap.runtime import journal
+from tensormap.runtime.journal import Identity, Journal, Record
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+class Staging:
+    """The staging directory of one target. Made and used by the process that holds the target's lock."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.root = target.parent / f".{target.name}.tensormap"
+        self.lock = target.parent / f".{target.name}.tensormap-lock"
+        self.content = self.root / "content"
+        self.journal = Journal(self.root / "journal")
+        self.finished: dict[str, list[int]] = {}
+
+    def check_target(self, *, overwrite: bool) -> None:
+        """Refuse a target that holds something, unless it may be overwritten. MappingError."""
+        if overwrite or not os.path.lexists(self.target):
+            return
+        if self.target.is_dir():
+            with os.scandir(self.target) as entries:
+                if next(entries, None) is None:
+                    return
+            message = f"`{self.target}` exists and is not empty"
+        else:
+            message = f"`{self.target}` exists"
+        raise MappingError(
+            Diagnostic("target-not-empty", message, help=("`--overwrite` replaces it, once the new one is complete",))
+        )
+
+    def recover(self) -> Record | None:
+        """Finish or undo what a killed run was doing when it published; return its journal where there is work to resume."""
+        record = journal.read(self.root / "journal")
+        old = self.root / "old"
+        if os.path.lexists(old) and not os.path.lexists(self.target):
+            os.rename(old, self.target)
+        if record is not None and record.published is not None and os.path.lexists(self.target):
+            status = os.stat(self.target)
+            if [status.st_dev, status.st_ino] == record.published:
+                self.remove()
+                return None
+        if record is None:
+            self.remove()
+        return record
+
+    def begin(self, identity: Identity, record: Record | None, *, resume: bool, discard: bool, folder: bool) -> None:
+        """Make the directory, or take over that of an interrupted run, which `record` describes.
+
+        BusyError: there is one, and nothing says what to do with it; or it was another plan's or of other sources.
+        """
+        if record is not None and not resume and not discard:
+            count = len(record.done)
+            message = f"an interrupted run to `{self.target}` left {count} finished file{'' if count == 1 else 's'}"
+            help_ = "`--resume` continues it, `--overwrite` starts anew"
+            raise BusyError(Diagnostic("resumable", message, help=(help_,)))
+        if record is not None and resume:
+            differences = identity.differences(record.identity)
+            if differences:
+                message = f"the interrupted run to `{self.target}` cannot be resumed: it is not the same work"
+                help_ = "`--overwrite` without `--resume` starts anew"
+                raise BusyError(Diagnostic("resume-mismatch", message, notes=tuple(differences), help=(help_,)))
+            self.finished = {path: status for path, status in record.done.items() if self._is_whole(path, status)}
+            if folder:
+                self.content.mkdir(exist_ok=True)
+            return
+        self.remove()
+        self.root.mkdir(mode=0o700)
+        if folder:
+            self.content.mkdir()
+        self.journal.start(identity)
+
+    def path(self, relative: str) -> Path:
+        """Return where a file of the target is staged, its directory made."""
+        path = self.content / relative
+        if relative:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def publish(self) -> None:
+        """Give the content its final name, whole, and remove the rest."""
+        for folder, _, _ in os.walk(self.content, topdown=False):
+            sync_directory(Path(folder))
+        self.journal.publishing(os.stat(self.content))
+        if not os.path.lexists(self.target):
+            os.rename(self.content, self.target)
+        else:
+            if self.target.is_dir() and self.content.is_dir():
+                os.chmod(self.content, stat.S_IMODE(self.target.stat().st_mode))
+            self._replace()
+        sync_directory(self.target.parent)
+        self.remove()
+
+    def has_finished(self) -> bool:
+        """Tell whether there is work that a later run could go on from."""
+        record = journal.read(self.root / "journal")
+        return record is not None and bool(record.done)
+
+    def remove(self) -> None:
+        """Remove the staging directory with all that is in it."""
+        if self.root.is_symlink() or self.root.is_file():
+            raise FileExistsError(errno.EEXIST, "not a staging directory of tensormap", str(self.root))
+        if self.root.exists():
+            shutil.rmtree(self.root)
+
+    def check_space(self, needed: int) -> None:
+        """Raise OSError (ENOSPC) where the file system has less room than `needed` bytes, what is staged here counting as room."""
+        room = os.statvfs(self.target.parent)
+        free = room.f_bavail * room.f_frsize
+        for folder, _, names in os.walk(self.content):
+            free += sum(_staged_bytes(Path(folder, name), self.content, self.finished) for name in names)
+        if needed > free:
+            message = f"not enough space: {_human(needed)} needed, {_human(free)} free"
+            raise OSError(errno.ENOSPC, message, str(self.target))
+
+    def _replace(self) -> None:
+        """Swap the content with what has the target's name. There is no moment at which neither is whole under some name."""
+        if self.target.is_dir() and self.content.is_dir() and not any(os.scandir(self.target)):
+            os.rename(self.content, self.target)
+            return
+        if _exchange(self.content, self.target):
+            return
+        old = self.root / "old"
+        os.rename(self.target, old)
+        try:
+            os.rename(self.content, self.target)
+        except BaseException:
+            os.rename(old, self.target)
+            raise
+
+    def _is_whole(self, path: str, known: list[int]) -> bool:
+        try:
+            status = os.stat(self.content / path)
+        except OSError:
+            return False
+        return [status.st_size, status.st_mtime_ns, status.st_ino] == known
+
+
+def check_paths(plan: Plan) -> None:
+    """Refuse, with a MappingError, file names that lead out of the target, or that two files share."""
+    single = len(plan.outputs) == 1 and not plan.texts and not plan.companions and plan.outputs[0].path == ""
+    seen: set[str] = set()
+    for path in [
+        *(each.path for each in plan.outputs),
+        *(each.path for each in plan.texts),
+        *(each.path for each in plan.companions),
+    ]:
+        pure = PurePosixPath(path)
+        if (pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path) and not single:
+            raise MappingError(Diagnostic("unsafe-path", f"`{path!r}` is not a file name inside the target"))
+        if str(pure) in seen:
+            raise MappingError(Diagnostic("output-twice", f"two output files are called `{path}`"))
+        seen.add(str(pure))
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # file systems that cannot sync a directory have nothing to lose
+            error.filename = str(path)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(left: Path, right: Path) -> bool:
+    """Swap two names at once; False where the system or the file system cannot."""
+    import ctypes  # only here: it takes as long to import as a small run
+
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(left), _AT_FDCWD, os.fsencode(right), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(right))
+
+
+def _staged_bytes(path: Path, content: Path, finished: dict[str, list[int]]) -> int:
+    return 0 if path.relative_to(content).as_posix() in finished else path.stat().st_blocks * 512
+
+
+def _human(size: int) -> str:
+    """Return a size as people write it: decimal, three digits."""
+    value = float(size)
+    for unit in ("bytes", "KB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.2f} {unit}"
+        value /= 1000
+    raise AssertionError

@@ -1,0 +1,32 @@
+"""The workers of a run: each a thread's own open files and buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tensormap.runtime.kernels import Buffer, Limits
+from tensormap.runtime.paint import Painter
+from tensormap.runtime.sources import Handles, Records, Sources, handle_limit
+
+
+class Worker:
+    """What one thread works with. `bytes_done` is only written by that thread."""
+
+    def __init__(self, handles: Handles, limits: Limits) -> None:
+        self.painter = Painter(handles, limits)
+        self.scratch = Buffer()
+        self.bytes_done = 0
+
+
+@contextmanager
+def hire(sources: Sources, limits: Limits, count: int, *, trust_crc: bool) -> Iterator[list[Worker]]:
+    """Give `count` workers, whose files are closed at the end."""
+    records = None if trust_crc else Records(sources)
+    most = handle_limit(count)
+    staff = [Worker(Handles(sources, most, records), limits) for _ in range(count)]
+    try:
+        yield staff
+    finally:
+        for worker in staff:
+            worker.painter.handles.close()

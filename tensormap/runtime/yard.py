@@ -1,0 +1,168 @@
+"""Where the output files of a run are made: which tiles are handed out, and when a file is finished."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeAlias
+
+from tensormap.checkpoints.catalog import Checksum
+from tensormap.lowering.plan import Plan
+from tensormap.runtime.crew import Line
+from tensormap.runtime.kernels import Limits
+from tensormap.runtime.progress import Callback, Progress
+from tensormap.runtime.staging import Staging
+from tensormap.runtime.tiling import Blocks, Mosaic, cut
+from tensormap.runtime.worker import Worker
+from tensormap.runtime.writing import Writing
+
+Job: TypeAlias = Callable[[Worker], None]
+
+_BATCH = 2 << 20  # bytes to one job, where tiles are smaller
+_CHUNK = 512 << 10  # bytes to one read for a checksum
+_WAITING = 16  # files that may wait to be made durable, each open
+
+
+class Yard:
+    """The output files of one run, but those that an interrupted run finished."""
+
+    def __init__(self, plan: Plan, staging: Staging, limits: Limits) -> None:
+        self._plan = plan
+        self._staging = staging
+        self._limits = limits
+        todo = [each for each in plan.outputs if each.path not in staging.finished]
+        self._writings = [Writing(each, staging.path(each.path)) for each in todo]
+        self._total = sum(each.layout.size for each in todo)
+        self._done = 0
+        self._line: Line[Worker] = Line(self._jobs())
+        self._finished: queue.Queue[Writing | None] = queue.Queue(_WAITING)
+        self._failed = False
+
+    @property
+    def bytes_written(self) -> int:
+        """The bytes of the files, all of which are new."""
+        return self._total
+
+    def write(self, staff: list[Worker], progress: Callback | None) -> None:
+        """Fill all files and make them durable."""
+
+        def watch() -> None:
+            if progress is not None:
+                done = min(self._total, sum(worker.bytes_done for worker in staff))
+                progress(Progress("write", done, self._total, self._done, len(self._writings)))
+
+        for writing in self._writings:
+            writing.allocate()
+        syncer = threading.Thread(target=self._sync, daemon=True)
+        syncer.start()
+        try:
+            self._line.run(staff, watch)
+        except BaseException:
+            self._failed = True
+            raise
+        finally:
+            self._finished.put(None)
+            while syncer.is_alive():
+                syncer.join(0.1)
+            for writing in self._writings:
+                writing.close()
+        self._line.check()
+        watch()
+
+    def _jobs(self) -> Iterator[Job]:
+        """Hand out tiles, file by file. Runs under the line's lock."""
+        plan = self._plan
+        for writing in self._writings:
+            output = writing.output
+            writing.open()
+            works = cut(
+                plan.inputs, output.tensors, output.layout.offsets, output.steps, output.layout.pieces, self._limits
+            )
+            for work in works:
+                if isinstance(work, Mosaic):
+                    for tiles in _batches(work.tiles(), _BATCH // work.step):
+                        writing.pending += 1
+                        yield partial(self._mosaic, writing, work, tiles)
+                else:
+                    for box in _batches(work.tiles(), 1):
+                        writing.pending += 1
+                        yield partial(self._blocks, writing, work, box)
+            writing.issued = True
+            if not writing.pending:
+                self._filled(writing)
+
+    def _mosaic(self, writing: Writing, work: Mosaic, tiles: list[tuple[int, int]], worker: Worker) -> None:
+        for low, high in tiles:
+            writing.write(low, worker.painter.mosaic(work, low, high))
+            worker.bytes_done += high - low
+        self._done_with(writing, self._filled)
+
+    def _blocks(
+        self, writing: Writing, work: Blocks, boxes: list[tuple[tuple[int, ...], tuple[int, ...]]], worker: Worker
+    ) -> None:
+        for starts, sizes in boxes:
+            for offset, data in worker.painter.block(work, starts, sizes):
+                writing.write(offset, data)
+                worker.bytes_done += len(data)
+        self._done_with(writing, self._filled)
+
+    def _done_with(self, writing: Writing, then: Callable[[Writing], None]) -> None:
+        with self._line.lock:
+            writing.pending -= 1
+            if writing.issued and not writing.pending:
+                then(writing)
+
+    def _filled(self, writing: Writing) -> None:
+        """Go on with a file whose tensors are all written: its checksums, then the disk. The line's lock is held."""
+        groups = list(_grouped(writing.output.layout.checksums))
+        writing.pending = len(groups)
+        for group in groups:
+            self._line.add(partial(self._patch, writing, group))
+        if not groups:
+            self._line.add(partial(self._hand_over, writing))
+
+    def _patch(self, writing: Writing, checksums: list[Checksum], worker: Worker) -> None:
+        writing.patch(checksums, worker.scratch.reserve(_CHUNK).view)
+        self._done_with(writing, lambda each: self._line.add(partial(self._hand_over, each)))
+
+    def _hand_over(self, writing: Writing, _: Worker) -> None:
+        self._finished.put(writing)
+
+    def _sync(self) -> None:
+        """Make finished files durable, one after the other, while others are written; note each in the journal."""
+        while (writing := self._finished.get()) is not None:
+            if self._failed:
+                continue
+            try:
+                self._staging.journal.done(writing.output.path, writing.finish())
+                self._done += 1
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+                self._failed = True
+                self._line.stop(error)
+
+
+def _batches(tiles: Iterator[tuple[object, object]], count: int) -> Iterator[list]:  # type: ignore[type-arg]
+    batch = []
+    for tile in tiles:
+        batch.append(tile)
+        if len(batch) >= count:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _grouped(checksums: tuple[Checksum, ...]) -> Iterator[list[Checksum]]:
+    """Yield the checksums in groups that are worth a job."""
+    group: list[Checksum] = []
+    size = 0
+    for checksum in checksums:
+        group.append(checksum)
+        size += checksum.size + 1024
+        if size >= 4 << 20:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
