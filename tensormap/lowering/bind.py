@@ -88,7 +88,7 @@ def bind(
     while _step(state):
         pass
     _conclude(state)
-    rules = tuple(rule for rule in mapping.rules if _active(rule.guards, state.known) is not False)
+    rules = tuple(rule for rule in mapping.rules if active(rule.guards, state.known) is not False)
     return Bound(mapping, catalog, names, state.known, rules, config, config_name, tuple(state.notes))
 
 
@@ -183,7 +183,7 @@ def _tensors(term: m.Term) -> tuple[m.Tensor, ...]:
 
 def _config(state: _State, config: Map[str, Any], config_name: str) -> None:
     for line in state.mapping.config:
-        if _active(line.guards, state.known) is False:
+        if active(line.guards, state.known) is False:
             continue
         observed = evidence.from_config(line, config, config_name, state.known)
         if observed.equation is not None:
@@ -212,7 +212,7 @@ def _virtual(state: _State) -> None:
     """Both layouts of a virtual tensor have the same sizes."""
     seen: dict[str, m.Tensor] = {}
     for rule in state.mapping.rules:
-        if _active(rule.guards, state.known) is False:
+        if active(rule.guards, state.known) is False:
             continue
         for term in (*rule.left, *rule.right):
             for tensor in _tensors(term):
@@ -225,7 +225,7 @@ def _virtual(state: _State) -> None:
                     seen[key] = tensor
 
 
-def _active(guards: Iterable[m.Guard], known: Known, place: Map[str, int] | None = None) -> bool | None:
+def active(guards: Iterable[m.Guard], known: Known, place: Map[str, int] | None = None) -> bool | None:
     """Say whether all conditions hold; None where that is not known, or depends on a position."""
     result: bool | None = True
     for guard in guards:
@@ -237,7 +237,7 @@ def _active(guards: Iterable[m.Guard], known: Known, place: Map[str, int] | None
     return result
 
 
-def _position_names(guard: m.Guard, mapping: m.Mapping) -> tuple[str, ...]:
+def position_names(guard: m.Guard, mapping: m.Mapping) -> tuple[str, ...]:
     """List the indices that a condition depends on."""
     found: dict[str, None] = {}
     pending = list(names_in(guard.condition))
@@ -257,7 +257,7 @@ def _position_names(guard: m.Guard, mapping: m.Mapping) -> tuple[str, ...]:
 def _undecided(rule: m.Rule, state: _State) -> bool:
     """Say whether a condition of a rule is still open for a reason other than a position."""
     for guard in rule.guards:
-        places = _position_names(guard, state.mapping)
+        places = position_names(guard, state.mapping)
         value = state.known.evaluate(guard.condition, dict.fromkeys(places, 0))
         if isinstance(value, Missing):
             return True
@@ -267,7 +267,7 @@ def _undecided(rule: m.Rule, state: _State) -> bool:
 def _uses(state: _State) -> Iterator[_Use]:
     """List the source tensors of all rules whose conditions do not fail."""
     for rule in state.mapping.rules:
-        if _active(rule.guards, state.known) is False:
+        if active(rule.guards, state.known) is False:
             continue
         for term in rule.left:
             for tensor in _tensors(term):
@@ -316,7 +316,7 @@ def _ragged(tensor: m.Tensor) -> bool:
 def _meant(use: _Use, shared: bool, state: _State) -> Iterator[tuple[Entry, Map[str, int]]]:
     """List the names that a use stands for with certainty, one for each shape where that is enough."""
     known = state.known
-    by_place = any(_position_names(guard, state.mapping) for guard in use.rule.guards)
+    by_place = any(position_names(guard, state.mapping) for guard in use.rule.guards)
     if not shared and not by_place:
         for entry in state.names.forms(use.shape.text):
             if fits(use.shape, entry.numbers, known.size):
@@ -328,7 +328,7 @@ def _meant(use: _Use, shared: bool, state: _State) -> Iterator[tuple[Entry, Map[
         return
     for entry in state.names.groups.get(use.shape.text, ()):
         place = positions(use.shape, entry.numbers, known.size, known.count)
-        if place is not None and _active(use.rule.guards, known, place):
+        if place is not None and active(use.rule.guards, known, place):
             yield entry, place
 
 
@@ -461,7 +461,7 @@ def _possible(param: m.Param, state: _State) -> tuple[str, ...] | None:
         state.known.values[param.name] = variant
         required[variant], meant[variant] = [], set()
         for rule in guarded:
-            active = _active(rule.guards, state.known)
+            active = active(rule.guards, state.known)
             if active is False:
                 continue
             for term in rule.left:
@@ -572,7 +572,7 @@ def _contradiction(each: Contradiction, state: _State) -> Diagnostic:
 def _requirements(state: _State) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     for each in state.mapping.requirements:
-        if _active(each.guards, state.known) is not True:
+        if active(each.guards, state.known) is not True:
             continue
         value = state.known.evaluate(each.condition)
         if isinstance(value, Missing) or value:
@@ -612,10 +612,10 @@ def _choices(state: _State) -> list[Diagnostic]:
     """Report the params without which some condition or size cannot be decided."""
     needed: dict[str, m.Rule] = {}
     for rule in state.mapping.rules:
-        if _active(rule.guards, state.known) is False or not _undecided(rule, state):
+        if active(rule.guards, state.known) is False or not _undecided(rule, state):
             continue
         for guard in rule.guards:
-            value = state.known.evaluate(guard.condition, dict.fromkeys(_position_names(guard, state.mapping), 0))
+            value = state.known.evaluate(guard.condition, dict.fromkeys(position_names(guard, state.mapping), 0))
             if isinstance(value, Missing):
                 for name in value.names:
                     needed.setdefault(name, rule)
@@ -651,7 +651,7 @@ def _open(state: _State) -> dict[str, m.Rule]:
 
     found: dict[str, m.Rule] = {}
     for rule in state.mapping.rules:
-        if _active(rule.guards, state.known) is False or (rule.optional and not _present(rule, state)):
+        if active(rule.guards, state.known) is False or (rule.optional and not _present(rule, state)):
             continue
         if not any(_tensors(term) for term in rule.right) and not _present(rule, state):
             continue

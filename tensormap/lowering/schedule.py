@@ -1,0 +1,337 @@
+"""From written tensors to output files: which tensor goes where, each file's header, and the order of the steps.
+
+The result is a whole plan: after this nothing is decided any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping as Map, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tensormap.checkpoints import safetensors, shards, torch_layout
+from tensormap.checkpoints.catalog import FileLayout
+from tensormap.diagnostics import Diagnostic, Label, MappingError
+from tensormap.dtypes import BY_NAME
+from tensormap.language import syntax
+from tensormap.language.expressions import Missing
+from tensormap.lowering import plan
+from tensormap.lowering.bind import Bound
+from tensormap.lowering.configwrite import config_texts, written_config
+from tensormap.lowering.lower import Draft, Lowered
+from tensormap.lowering.sources import Opened, Pattern
+
+GIGABYTE = 1000**3
+DEFAULT_SHARD = 5 * GIGABYTE
+
+COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "generation_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+"""Files that go with a model whatever the layout of its weights (names as transformers 5.23 saves them)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the output is to look."""
+
+    dtype: str | None = None
+    max_shard_size: int = DEFAULT_SHARD
+    version: str = ""
+
+
+def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -> plan.Plan:
+    """Return the plan that writes `lowered` as the right side of the mapping stores it."""
+    drafts = [_settled(draft, options.dtype) for draft in lowered.drafts]
+    drafts.sort(key=lambda draft: (draft.first, _natural(draft.name)))
+    side = bound.mapping.sides[1]
+    metadata = _metadata(bound, opened, options)
+    extra = {"dtype": _main_dtype(drafts)}
+    config, config_notes = written_config(bound, extra)
+    texts: list[tuple[str, bytes]] = []
+    if side.files:
+        outputs = _by_pattern(bound, drafts, metadata)
+    else:
+        outputs, index = _by_size(drafts, metadata, options.max_shard_size)
+        texts.extend(index)
+    texts.extend(config_texts(side, config))
+    if side.tag is not None:
+        directory = side.tag.directory
+        outputs = [replace(each, path=f"{directory}/{each.path}") for each in outputs]
+        texts.append((side.tag.file, directory.encode()))
+    companions, companion_notes = _companions(opened, side.name, {name for name, _ in texts})
+    notes = (
+        *_config_notes(opened),
+        *bound.notes,
+        *(f"dropped by {where}: {len(names)} tensors, `{names[0]}` first" for where, names in lowered.dropped),
+        *config_notes,
+        *companion_notes,
+    )
+    return plan.Plan(
+        root=str(opened.catalog.root),
+        mapping=bound.mapping.name,
+        digest=_digest(bound, options),
+        side=side.name,
+        sources=opened.catalog.files,
+        inputs=lowered.inputs,
+        outputs=tuple(outputs),
+        verifications=lowered.verifications,
+        texts=tuple(plan.TextFile(name, data) for name, data in texts),
+        companions=companions,
+        notes=notes,
+    )
+
+
+def _config_notes(opened: Opened) -> tuple[str, ...]:
+    root = opened.catalog.root
+    shown = []
+    for path in opened.config_files:
+        shown.append(path.relative_to(root).as_posix() if path.is_relative_to(root) else f"{path} (beside the source)")
+    return (f"config read from {', '.join(shown)}",) if shown else ("no config found beside the source",)
+
+
+def _settled(draft: Draft, dtype: str | None) -> Draft:
+    """Give a draft its final dtype."""
+    own = draft.dtype or "float32"
+    if dtype is not None and not draft.explicit and BY_NAME[own].kind == "float":
+        own = dtype
+    draft.dtype = own
+    return draft
+
+
+def _main_dtype(drafts: Sequence[Draft]) -> str:
+    """Return the dtype that most elements of floating point have."""
+    counts: Counter[str] = Counter()
+    for draft in drafts:
+        if draft.dtype is not None and BY_NAME[draft.dtype].kind == "float":
+            counts[draft.dtype] += max(1, draft.covered)
+    return counts.most_common(1)[0][0] if counts else "float32"
+
+
+def _natural(name: str) -> tuple[tuple[int, str, int], ...]:
+    """Order names so that 2 comes before 10."""
+    out: list[tuple[int, str, int]] = []
+    digits = ""
+    text = ""
+    for character in name:
+        if character.isascii() and character.isdigit():
+            if text:
+                out.append((0, text, 0))
+                text = ""
+            digits += character
+        else:
+            if digits:
+                out.append((1, "", int(digits)))
+                digits = ""
+            text += character
+    if digits:
+        out.append((1, "", int(digits)))
+    if text:
+        out.append((0, text, 0))
+    return tuple(out)
+
+
+def _digest(bound: Bound, options: Options) -> str:
+    hashed = hashlib.sha256(bound.mapping.canonical.encode())
+    settings = sorted((name, repr(value)) for name, value in bound.known.values.items())
+    hashed.update(repr((bound.mapping.sides[1].name, settings, options)).encode())
+    return hashed.hexdigest()
+
+
+def _metadata(bound: Bound, opened: Opened, options: Options) -> dict[str, str]:
+    """Say in the file where it comes from; a function of the inputs alone."""
+    source = hashlib.sha256()
+    for file in opened.catalog.files:
+        source.update(f"{file.size} {file.header}\n".encode())
+    return {
+        "format": "pt",
+        "tensormap.mapping": bound.mapping.name,
+        "tensormap.mapping_sha256": hashlib.sha256(bound.mapping.canonical.encode()).hexdigest(),
+        "tensormap.side": bound.mapping.sides[1].name,
+        "tensormap.source_sha256": source.hexdigest(),
+        "tensormap.version": options.version,
+    }
+
+
+# --- as Hugging Face stores it --------------------------------------------------------------------------------------------
+
+
+def _by_size(
+    drafts: Sequence[Draft], metadata: Map[str, str], limit: int
+) -> tuple[list[plan.OutputFile], list[tuple[str, bytes]]]:
+    described = [(draft.name, draft.dtype or "float32", draft.shape) for draft in drafts]
+    sizes = [safetensors.byte_size(*each) for each in described]
+    groups = shards.split(sizes, limit) if drafts else []
+    names = shards.shard_names("model", len(groups), ".safetensors")
+    outputs = []
+    for name, group in zip(names, groups, strict=True):
+        layout = safetensors.layout([described[k] for k in group], metadata)
+        outputs.append(_file(name, "safetensors", [drafts[k] for k in group], layout))
+    if len(groups) <= 1:
+        return outputs, []
+    listing = [(name, [described[k] for k in group]) for name, group in zip(names, groups, strict=True)]
+    return outputs, [("model.safetensors.index.json", shards.index(listing).encode())]
+
+
+def _file(path: str, format_name: str, drafts: Sequence[Draft], layout: FileLayout) -> plan.OutputFile:
+    tensors = tuple(
+        plan.Output(draft.name, draft.dtype or "float32", draft.shape, offset)
+        for draft, offset in zip(drafts, layout.offsets, strict=True)
+    )
+    steps: list[plan.Step] = []
+    for number, draft in enumerate(drafts):
+        if number == 0:
+            steps.extend(draft.steps)
+        else:
+            steps.extend(replace(step, target=replace(step.target, tensor=number)) for step in draft.steps)
+    return plan.OutputFile(path, format_name, tensors, layout, tuple(steps))
+
+
+# --- as a side's patterns say ---------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Line:
+    """A `files` line that is in force, with a matcher for the names that it holds."""
+
+    line: syntax.Files
+    prefix: Any
+
+
+def _by_pattern(bound: Bound, drafts: Sequence[Draft], metadata: Map[str, str]) -> list[plan.OutputFile]:
+    side = bound.mapping.sides[1]
+    lines = [_Line(each, _matcher(each)) for each in side.files if _in_force(each, bound)]
+    groups: dict[str, tuple[_Line, dict[str, int], list[tuple[tuple[str, ...], Draft]]]] = {}
+    for draft in drafts:
+        for each in lines:
+            if each.line.prefix is None and each.line.entries:
+                continue
+            match = each.prefix.match(draft.name) if each.prefix is not None else None
+            if each.prefix is not None and match is None:
+                continue
+            place = {key: int(value) for key, value in match.groupdict().items()} if match else {}
+            inner = draft.name[match.end() :] if match else draft.name
+            path = Pattern(each.line.pattern).format(place)
+            keys = _keys(each.line, place, inner)
+            groups.setdefault(path, (each, place, []))[2].append((keys, draft))
+            break
+        else:
+            raise MappingError(
+                Diagnostic(
+                    "no-file",
+                    f"no `files` line of side `{side.name}` says where `{draft.name}` goes",
+                    tuple(Label(each.span, "", k == 0) for k, each in enumerate(side.files[:1])),
+                )
+            )
+    for each in lines:
+        if each.line.prefix is None and each.line.entries:
+            for place in _ranges(each.line, bound):
+                path = Pattern(each.line.pattern).format(place)
+                groups.setdefault(path, (each, place, []))
+    return [
+        _pattern_file(path, each, place, members, bound, metadata)
+        for path, (each, place, members) in sorted(groups.items(), key=lambda item: _natural(item[0]))
+    ]
+
+
+def _in_force(line: syntax.Files, bound: Bound) -> bool:
+    if line.condition is None:
+        return True
+    value = bound.known.evaluate(line.condition)
+    if isinstance(value, Missing):
+        raise MappingError(
+            Diagnostic(
+                "choice-needed",
+                f"`{', '.join(value.names)}` must be chosen: the files to write depend on it",
+                (Label(line.condition.span, "needed here"),),
+            )
+        )
+    return bool(value)
+
+
+def _matcher(line: syntax.Files) -> Any:
+    return Pattern(line.prefix).expression() if line.prefix is not None else None
+
+
+def _keys(line: syntax.Files, place: Map[str, int], inner: str) -> tuple[str, ...]:
+    at = tuple(Pattern(line.at).format(place).split(".")) if line.at else ()
+    under = Pattern(line.under).format(place) if line.under else ""
+    return (*at, under + inner)
+
+
+def _ranges(line: syntax.Files, bound: Bound) -> Iterator[dict[str, int]]:
+    names = tuple(dict.fromkeys(Pattern(line.pattern).names()))
+    ranges = []
+    for name in names:
+        count = bound.known.count(name) if name in bound.mapping.indices else None
+        if count is None:
+            raise MappingError(
+                Diagnostic("unknown-index", f"`{name}` in this pattern is no index of known size", (Label(line.span),))
+            )
+        ranges.append(range(count))
+    for chosen in product(*ranges):
+        yield dict(zip(names, chosen, strict=True))
+
+
+def _pattern_file(
+    path: str,
+    each: _Line,
+    place: Map[str, int],
+    members: Sequence[tuple[tuple[str, ...], Draft]],
+    bound: Bound,
+    metadata: Map[str, str],
+) -> plan.OutputFile:
+    drafts = [draft for _, draft in members]
+    described = [(keys, draft.dtype or "float32", draft.shape) for keys, draft in members]
+    if Path(path).suffix == ".safetensors":
+        layout = safetensors.layout([(".".join(keys), dtype, shape) for keys, dtype, shape in described], metadata)
+        return _file(path, "safetensors", drafts, layout)
+    tree: dict[str, Any] = {}
+    for entry in each.line.entries:
+        value = bound.known.evaluate(entry.value, place)
+        if isinstance(value, Missing):
+            raise MappingError(
+                Diagnostic("unknown-value", f"`{', '.join(value.names)}` is not known", (Label(entry.span),))
+            )
+        tree[entry.key] = list(value) if isinstance(value, tuple) else value
+    if each.line.at is not None and not members:
+        tree.setdefault(Pattern(each.line.at).format(place), None)
+    return _file(path, "torch", drafts, torch_layout.layout(tree, described))
+
+
+# --- what goes along ------------------------------------------------------------------------------------------------------
+
+
+def _companions(
+    opened: Opened, side: str, taken: set[str]
+) -> tuple[tuple[plan.Companion, ...], tuple[str, ...]]:
+    root = opened.catalog.root
+    if not root.is_dir():
+        return (), ()
+    found = [
+        plan.Companion(name, name, (root / name).stat().st_size)
+        for name in COMPANIONS
+        if name not in taken and (root / name).is_file()
+    ]
+    names = ", ".join(each.path for each in found)
+    notes = [f"copied along: {names}"] if found else []
+    if not any(each.path in ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt") for each in found):
+        notes.append("no tokenizer found beside the source: none copied")
+    return tuple(found), tuple(notes)
