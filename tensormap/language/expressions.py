@@ -15,6 +15,7 @@ from tensormap.language.syntax import Binary, Expression, Integer, Name, Unary
 
 __all__ = ["Missing", "Scope", "Value", "evaluate", "invert", "keys", "names", "nested", "polynomial"]
 
+_DEGREE = 64
 _WIDEST = 4096  # products of monomials in one multiplication
 
 
@@ -118,4 +119,8 @@ class _Expansion:
 
 
 def _bounded(size: Polynomial) -> Polynomial | None:
-    return size if all(abs(coefficient) < LIMIT for _, coefficient in size.terms) else None
+    fits = all(
+        abs(coefficient) < LIMIT and sum(power for _, power in monomial) <= _DEGREE
+        for monomial, coefficient in size.terms
+    )
+    return size if fits else None

@@ -1,0 +1,38 @@
+"""The configs beside checkpoints: `config.json`, `params.json`, training ymls. Plain values in, plain values out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensormap.checkpoints.config_text import refused
+from tensormap.checkpoints.json_config import read_json, write_json
+from tensormap.checkpoints.refusal import shown
+from tensormap.checkpoints.yaml_config import read_yaml, write_yaml
+
+__all__ = ["nested_set", "read_json", "read_yaml", "write_json", "write_yaml"]
+
+
+def nested_set(config: dict[str, Any], dotted_key: str, value: Any) -> None:
+    """Set `rope_parameters.rope_theta`, making the tables on the way; a key that is there with its dots is set itself.
+
+    CheckpointError `config-conflict` where a part of the way is a value already.
+
+    >>> config = {}
+    >>> nested_set(config, "rope_parameters.rope_theta", 10000.0)
+    >>> config
+    {'rope_parameters': {'rope_theta': 10000.0}}
+    """
+    if dotted_key in config:
+        config[dotted_key] = value
+        return
+    *way, last = dotted_key.split(".")
+    table = config
+    for part in way:
+        if table.get(part) is None:
+            table[part] = {}
+        if not isinstance(table[part], dict):
+            raise refused(
+                "config-conflict", f"{shown(dotted_key)} cannot be set: {shown(part)} is a value, not a table"
+            )
+        table = table[part]
+    table[last] = value
