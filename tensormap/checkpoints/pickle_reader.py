@@ -8,50 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
+
+from tensormap.checkpoints.pickle_values import Fault, Global, Instance, Rules, Truncated, hashable
 
 OPCODE_CAP = 10_000_000
 INTEGER_CAP = 1024  # bytes; a file name or a seed is far smaller
-KEY_CAP = 2**60  # larger integers may share a hash
-
-
-class Fault(Exception):
-    """The pickle is invalid, or more than any checkpoint needs. The text says why."""
-
-
-class Truncated(Exception):
-    """The data ends before the pickle does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Global:
-    """A class or function by name."""
-
-    module: str
-    name: str
-
-    @property
-    def path(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(slots=True, eq=False)
-class Instance:
-    """An object that was not built: what it was made from, and the state, items and elements it was given."""
-
-    kind: str
-    arguments: tuple[Any, ...] = ()
-    state: Any = None
-    items: dict[Any, Any] = field(default_factory=dict)
-
-
-class Rules(Protocol):
-    """What globals and persistent ids stand for. Both may raise Fault, and nothing else."""
-
-    def build(self, called: Global, arguments: tuple[Any, ...]) -> Any: ...
-
-    def persistent(self, identifier: Any) -> Any: ...
 
 
 def load(data: bytes, start: int, rules: Rules) -> tuple[Any, int, int]:
@@ -60,27 +22,18 @@ def load(data: bytes, start: int, rules: Rules) -> tuple[Any, int, int]:
     try:
         value = machine.run()
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, AttributeError, struct.error) as error:
-        message = "an opcode does not fit what is on the stack"
-        raise Fault(message) from error
+        if machine.at > machine.end:  # an argument of one byte is read without asking
+            raise Truncated from None
+        raise Fault("an opcode does not fit what is on the stack") from error
     return value, machine.at, machine.count
 
 
 _MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2's names
 
 
-def hashable(value: Any, depth: int = 2) -> bool:
-    """Tell whether a value may be a key: cheap to hash, and equal to nothing by more than its value."""
-    if isinstance(value, tuple):
-        return depth > 0 and len(value) <= 64 and all(hashable(each, depth - 1) for each in value)
-    if isinstance(value, int):
-        return -KEY_CAP < value < KEY_CAP
-    return value is None or isinstance(value, (str, bytes, float, complex, Global, Instance))
-
-
 def _key(value: Any) -> Any:
     if not hashable(value):
-        message = "a dictionary or set has a key that cannot be one"
-        raise Fault(message)
+        raise Fault("a dictionary or set has a key that cannot be one")
     return value
 
 
@@ -116,8 +69,7 @@ class _Machine:
                 )
                 raise Fault(message)
             operation(self)
-        message = f"the pickle has more than {OPCODE_CAP} opcodes"
-        raise Fault(message)
+        raise Fault(f"the pickle has more than {OPCODE_CAP} opcodes")
 
     # --- arguments ---
 
@@ -129,6 +81,11 @@ class _Machine:
         self.at = end
         return self.data[at:end]
 
+    def byte(self) -> int:
+        at = self.at
+        self.at = at + 1
+        return self.data[at]
+
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
 
@@ -136,8 +93,7 @@ class _Machine:
         end = self.data.find(b"\n", self.at)
         if end < 0:
             if self.end - self.at > 1 << 20:
-                message = "a line is too long"
-                raise Fault(message)
+                raise Fault("a line is too long")
             raise Truncated
         line = self.data[self.at : end]
         self.at = end + 1
@@ -147,17 +103,15 @@ class _Machine:
 
     def marked(self) -> list[Any]:
         if not self.stacks:
-            message = "a mark is missing"
-            raise Fault(message)
+            raise Fault("a mark is missing")
         items = self.stack
         self.stack = self.stacks.pop()
         return items
 
     def proto(self) -> None:
-        version = self.number(1)
+        version = self.byte()
         if version > 5:
-            message = f"pickle protocol {version} is not known"
-            raise Fault(message)
+            raise Fault(f"pickle protocol {version} is not known")
 
     def frame(self) -> None:
         self.number(8)
@@ -184,7 +138,7 @@ class _Machine:
         self.memo[_decimal(self.line())] = self.stack[-1]
 
     def binput(self) -> None:
-        self.memo[self.number(1)] = self.stack[-1]
+        self.memo[self.byte()] = self.stack[-1]
 
     def long_binput(self) -> None:
         self.memo[self.number(4)] = self.stack[-1]
@@ -196,7 +150,7 @@ class _Machine:
         self.stack.append(self.memo[_decimal(self.line())])
 
     def binget(self) -> None:
-        self.stack.append(self.memo[self.number(1)])
+        self.stack.append(self.memo[self.byte()])
 
     def long_binget(self) -> None:
         self.stack.append(self.memo[self.number(4)])
@@ -214,21 +168,20 @@ class _Machine:
         self.stack.append(int.from_bytes(self.take(4), "little", signed=True))
 
     def binint1(self) -> None:
-        self.stack.append(self.number(1))
+        self.stack.append(self.byte())
 
     def binint2(self) -> None:
         self.stack.append(self.number(2))
 
     def long1(self) -> None:
-        self.signed(self.number(1))
+        self.signed(self.byte())
 
     def long4(self) -> None:
         self.signed(self.number(4))
 
     def signed(self, size: int) -> None:
         if size > INTEGER_CAP:
-            message = f"an integer has {size} bytes"
-            raise Fault(message)
+            raise Fault(f"an integer has {size} bytes")
         self.stack.append(int.from_bytes(self.take(size), "little", signed=True))
 
     def float_text(self) -> None:
@@ -251,15 +204,14 @@ class _Machine:
     def string(self) -> None:
         text = self.line()
         if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
-            message = "a string has no quotes"
-            raise Fault(message)
+            raise Fault("a string has no quotes")
         self.stack.append(_text2(text[1:-1].decode("unicode_escape").encode("latin-1")))
 
     def binstring(self) -> None:
         self.stack.append(_text2(self.take(self.number(4))))
 
     def short_binstring(self) -> None:
-        self.stack.append(_text2(self.take(self.number(1))))
+        self.stack.append(_text2(self.take(self.byte())))
 
     def unicode(self) -> None:
         self.stack.append(_whole(self.line().decode("raw_unicode_escape")))
@@ -268,7 +220,7 @@ class _Machine:
         self.stack.append(self.take(self.number(4)).decode())
 
     def short_binunicode(self) -> None:
-        self.stack.append(self.take(self.number(1)).decode())
+        self.stack.append(self.take(self.byte()).decode())
 
     def binunicode8(self) -> None:
         self.stack.append(self.take(self.number(8)).decode())
@@ -277,7 +229,7 @@ class _Machine:
         self.stack.append(self.take(self.number(4)))
 
     def short_binbytes(self) -> None:
-        self.stack.append(self.take(self.number(1)))
+        self.stack.append(self.take(self.byte()))
 
     def binbytes8(self) -> None:
         self.stack.append(self.take(self.number(8)))
@@ -320,8 +272,7 @@ class _Machine:
         elif isinstance(target, Instance):
             target.items.update(enumerate(items, len(target.items)))
         else:
-            message = "something is appended to what is no list"
-            raise Fault(message)
+            raise Fault("something is appended to what is no list")
 
     def empty_dict(self) -> None:
         self.stack.append({})
@@ -343,8 +294,7 @@ class _Machine:
         if isinstance(target, Instance):
             target = target.items
         if type(target) is not dict or len(items) % 2:
-            message = "something is put into what is no dictionary"
-            raise Fault(message)
+            raise Fault("something is put into what is no dictionary")
         for k in range(0, len(items), 2):
             key = items[k]
             if type(key) is not str and not hashable(key):
@@ -362,8 +312,7 @@ class _Machine:
         elif type(target) is set:
             target.update(map(_key, items))
         else:
-            message = "something is added to what is no set"
-            raise Fault(message)
+            raise Fault("something is added to what is no set")
 
     def frozenset_of(self) -> None:
         items = self.marked()
@@ -379,8 +328,7 @@ class _Machine:
         name = self.stack.pop()
         module = self.stack.pop()
         if type(module) is not str or type(name) is not str:
-            message = "a global's name is no text"
-            raise Fault(message)
+            raise Fault("a global's name is no text")
         self.named(module, name)
 
     def named(self, module: str, name: str) -> None:
@@ -388,8 +336,7 @@ class _Machine:
 
     def call(self, called: Any, arguments: Any) -> None:
         if type(arguments) is not tuple:
-            message = "a call's arguments are no tuple"
-            raise Fault(message)
+            raise Fault("a call's arguments are no tuple")
         if isinstance(called, Global):
             self.stack.append(self.rules.build(called, arguments))
         else:
@@ -429,8 +376,7 @@ class _Machine:
 
 def _decimal(text: bytes) -> int:
     if len(text) > 2 * INTEGER_CAP:
-        message = "an integer is too long"
-        raise Fault(message)
+        raise Fault("an integer is too long")
     return int(text)
 
 

@@ -31,8 +31,7 @@ def _pairs(value: Any) -> int:
 
 
 def _constant(text: str) -> float:
-    message = f"{text} is not JSON"
-    raise ValueError(message)
+    raise ValueError(f"{text} is not JSON")
 
 
 def parse(data: bytes, file: str, what: str) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 
 from tensormap.checkpoints import content
 from tensormap.checkpoints.catalog import OpenFile, TensorInfo
-from tensormap.checkpoints.pickle_reader import Fault, Truncated, load
+from tensormap.checkpoints.pickle_reader import load
+from tensormap.checkpoints.pickle_values import Fault, Truncated
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.checkpoints.torch_objects import Storage, TorchRules, contents, place
@@ -69,8 +70,7 @@ class _Pickles:
                 if len(self.data) == self.file.size:
                     raise
                 if len(self.data) >= PICKLE_CAP:
-                    message = f"it is longer than {PICKLE_CAP} bytes"
-                    raise Fault(message) from None
+                    raise Fault(f"it is longer than {PICKLE_CAP} bytes") from None
                 self.data = self.file.head(min(8 * len(self.data), PICKLE_CAP))
             else:
                 return value

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tensormap.checkpoints.catalog import Opaque, TensorInfo
-from tensormap.checkpoints.pickle_reader import Fault, Global, Instance, hashable
+from tensormap.checkpoints.pickle_values import Fault, Global, Instance, hashable
 from tensormap.dtypes import BY_NAME, BY_STORAGE, DType
 
 RANK_CAP = 64
@@ -72,13 +72,11 @@ class TorchRules:
                 storage = Storage(key, dtype, count, _view(rest[0] if rest else None, count))
                 known = self.storages.setdefault(key, storage)
                 if known.bytes != storage.bytes:
-                    message = f"storage {key} has two sizes"
-                    raise Fault(message)
+                    raise Fault(f"storage {key} has two sizes")
                 return storage
             case ("module" | b"module", Global() as called, *_) if self.legacy:
                 return called
-        message = "a persistent id does not name a storage"
-        raise Fault(message)
+        raise Fault("a persistent id does not name a storage")
 
     def build(self, called: Global, arguments: tuple[Any, ...]) -> Any:
         """Return what a call would have built, or an Instance of its name."""
@@ -98,27 +96,23 @@ def _view(value: Any, count: int) -> View | None:
             return None
         case (str(key), int(offset), int(size)) if 0 <= offset <= offset + size <= count:
             return View(key, offset, size)
-    message = "a storage is viewed beyond its end"
-    raise Fault(message)
+    raise Fault("a storage is viewed beyond its end")
 
 
 def _tensor(storage: Any, dtype: DType | None, offset: Any, shape: Any, strides: Any, metadata: Any = None) -> Any:
     if isinstance(storage, Instance):
         return Instance(f"a tensor of {storage.kind}")
     if not isinstance(storage, Storage):
-        message = "a tensor has no storage"
-        raise Fault(message)
+        raise Fault("a tensor has no storage")
     if dtype is None or not dtype.size:
         return Instance("a tensor of an unknown dtype")
     if metadata:
         return Instance("a tensor whose conjugate or negative is stored")
     if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides) or len(shape) > RANK_CAP:
-        message = "a tensor's shape and strides do not fit"
-        raise Fault(message)
+        raise Fault("a tensor's shape and strides do not fit")
     for number in (offset, *shape, *strides):
         if type(number) is not int or not 0 <= number <= LARGEST:
-            message = "a tensor's shape, strides or offset are no numbers that can be counted"
-            raise Fault(message)
+            raise Fault("a tensor's shape, strides or offset are no numbers that can be counted")
     return Tensor(storage, dtype, offset, shape, strides)
 
 
@@ -135,8 +129,7 @@ def _rebuild_v2(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
 def _rebuild_v3(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
     storage, offset, shape, strides, _grad, _hooks, kind, *metadata = arguments
     if not isinstance(kind, Global) or kind.module != "torch":
-        message = "a tensor has no dtype"
-        raise Fault(message)
+        raise Fault("a tensor has no dtype")
     if kind.name == "float4_e2m1fn_x2":  # two to a byte: torch counts bytes, everyone else elements
         return Instance("a tensor of torch.float4_e2m1fn_x2")
     return _tensor(storage, BY_NAME.get(kind.name), offset, shape, strides, *metadata)
@@ -150,8 +143,7 @@ def _dictionary(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
     pairs = arguments[0] if arguments else ()
     items = list(pairs.items()) if type(pairs) is dict else [tuple(pair) for pair in pairs]
     if not all(len(pair) == 2 and hashable(pair[0]) for pair in items):
-        message = "a dictionary is made of what are no pairs"
-        raise Fault(message)
+        raise Fault("a dictionary is made of what are no pairs")
     return dict(items)
 
 
@@ -162,8 +154,7 @@ def _defaultdict(_: TorchRules, _factory: tuple[Any, ...]) -> Any:
 def _set(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
     items = arguments[0] if arguments else []
     if type(items) not in (list, tuple, set, frozenset) or not all(map(hashable, items)):
-        message = "a set is made of what cannot be in one"
-        raise Fault(message)
+        raise Fault("a set is made of what cannot be in one")
     return set(items)
 
 
@@ -179,8 +170,7 @@ def _encode(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
     """Protocol 2 writes bytes as the text of the same code points."""
     text, coding = arguments
     if coding not in ("latin1", "latin-1"):
-        message = "bytes are written in an unknown way"
-        raise Fault(message)
+        raise Fault("bytes are written in an unknown way")
     return text.encode("latin-1")
 
 
@@ -333,11 +323,9 @@ class _Sorter:
     def spend(self, depth: int) -> None:
         self.budget -= 1
         if self.budget < 0:
-            message = "it holds the same objects over and over again"
-            raise Fault(message)
+            raise Fault("it holds the same objects over and over again")
         if depth > DEPTH_CAP:
-            message = f"its objects are nested more than {DEPTH_CAP} deep"
-            raise Fault(message)
+            raise Fault(f"its objects are nested more than {DEPTH_CAP} deep")
 
 
 def _plain_key(key: Any) -> Any:
@@ -359,11 +347,9 @@ def place(path: tuple[str, ...], tensor: Tensor, start: int, size: int, file_siz
         count *= extent
         last += (extent - 1) * stride
     if (count and (tensor.offset + last + 1) * item > size) or tensor.offset * item > size:
-        message = f"tensor {'.'.join(path)} goes beyond its storage"
-        raise Fault(message)
+        raise Fault(f"tensor {'.'.join(path)} goes beyond its storage")
     if count * item > max(file_size, SPREAD):
-        message = f"tensor {'.'.join(path)} of shape {list(tensor.shape)} is larger than its file"
-        raise Fault(message)
+        raise Fault(f"tensor {'.'.join(path)} of shape {list(tensor.shape)} is larger than its file")
     strides = None if not count or _row_major(tensor) else tensor.strides
     return TensorInfo(".".join(path), tensor.dtype.name, tensor.shape, 0, start + tensor.offset * item, strides)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tensormap.checkpoints import content
 from tensormap.checkpoints.catalog import OpenFile, TensorInfo
-from tensormap.checkpoints.pickle_reader import Fault, Truncated, load
+from tensormap.checkpoints.pickle_reader import load
+from tensormap.checkpoints.pickle_values import Fault, Truncated
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.checkpoints.torch_layout import layout
