@@ -172,6 +172,18 @@ def test_a_weak_equation_does_not_outweigh_two_strong_ones():
     assert [found.witnesses[0].text for found in solution.contradictions] == ["d = 5"]
 
 
+def test_a_weak_value_does_not_refute_a_strong_equation():
+    lines = ("a + c = 5 @2", "c = 3 @2", "a*b = 1")
+    assert clashes(*lines) == [("a*b = 1", "a + c = 5 @2", "c = 3 @2")]
+    assert solve(system(*lines)).values == {"a": 2, "c": 3}
+
+
+def test_what_was_right_after_all_is_not_reported():
+    lines = ("a + c = 5 @2", "c*e = 6 @2", "e + u = 4 @2", "u*u = 4 @2", "a*b = 1 @1", "a = 2")
+    assert [witnesses[0] for witnesses in clashes(*lines)] == ["a*b = 1 @1"]
+    assert solve(system(*lines)).values == {"a": 2, "c": 3, "e": 2, "u": 2}
+
+
 def test_what_is_set_outweighs_everything():
     [found] = solve(system("kv = 8 @1000000"), {"kv": 4}).contradictions
     assert [each.text for each in found.witnesses] == ["kv = 8 @1000000", "`kv` is set to 4"]
@@ -182,6 +194,7 @@ def test_what_has_no_whole_solution():
     assert clashes("d*d = 15") == [("d*d = 15",)]
     assert clashes("d + 9 = 4") == [("d + 9 = 4",)]
     assert clashes("2*a + 4*b = 7") == [("2*a + 4*b = 7",)]
+    assert clashes("a + b = 1", "a - b = 5") == [("a - b = 5", "a + b = 1")]
     assert clashes("a + b = -1") == [("a + b = -1",)]
     assert clashes("a*b = 6", "b*c = 4", "a*c = 5") == [("a*c = 5", "a*b = 6", "b*c = 4")]
     assert clashes("kv*g = 32", "kv = 3") == [("kv = 3", "kv*g = 32")]
