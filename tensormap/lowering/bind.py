@@ -60,6 +60,7 @@ class _State:
     findings: list[Diagnostic] = field(default_factory=list)
     inferred: set[str] = field(default_factory=set)
     set_by_user: set[str] = field(default_factory=set)
+    config_done: set[int] = field(default_factory=set)
     solution: Solution | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -83,9 +84,8 @@ def bind(
     for name, value in (preset or {}).items():
         state.known.values.setdefault(name, value)
         state.inferred.add(name)
-    _config(state, config, config_name)
     _virtual(state)
-    while _step(state):
+    while _step(state, config, config_name):
         pass
     _conclude(state)
     rules = tuple(rule for rule in mapping.rules if active(rule.guards, state.known) is not False)
@@ -95,9 +95,9 @@ def bind(
 # --- one round ------------------------------------------------------------------------------------------------------------
 
 
-def _step(state: _State) -> bool:
+def _step(state: _State, config: Map[str, Any], config_name: str) -> bool:
     """Learn what can be learnt from what is known; say whether anything new was."""
-    if _variants(state) | _shapes(state) | _solve(state):
+    if _variants(state) | _config(state, config, config_name) | _shapes(state) | _solve(state):
         return True
     return _ranges(state) or _defaults(state)
 
@@ -181,31 +181,52 @@ def _tensors(term: m.Term) -> tuple[m.Tensor, ...]:
     return term.content.tensors if isinstance(term.content, m.Stored) else ()
 
 
-def _config(state: _State, config: Map[str, Any], config_name: str) -> None:
-    for line in state.mapping.config:
-        if active(line.guards, state.known) is False:
+def _config(state: _State, config: Map[str, Any], config_name: str) -> bool:
+    """Read the config lines whose conditions are known to hold, each once. No config says nothing, not even a fallback."""
+    if not config:
+        return False
+    changed = False
+    for number, line in enumerate(state.mapping.config):
+        if number in state.config_done or active(line.guards, state.known) is not True:
             continue
+        state.config_done.add(number)
         observed = evidence.from_config(line, config, config_name, state.known)
         if observed.equation is not None:
             state.equations.append(observed.equation)
+            changed = True
         if observed.finding is not None:
             state.findings.append(observed.finding)
         if observed.binding is not None:
-            name, value = observed.binding
-            param = state.mapping.params.get(name)
-            if param is not None and param.variants:
-                value = _word(value)
-            if name in state.known.values and name in state.set_by_user:
-                continue
-            if name in state.known.values and state.known.values[name] != value:
-                state.findings.append(
-                    Diagnostic(
-                        "contradiction",
-                        f"`{name}` has two values: {state.known.values[name]} and {value}",
-                        (Label(line.span, f"{config_name} says so here"),),
-                    )
+            changed |= _put(state, line, config_name, *observed.binding)
+    return changed
+
+
+def _put(state: _State, line: m.ConfigRule, config_name: str, name: str, value: Any) -> bool:
+    """Take note of a value that a config line gives."""
+    param = state.mapping.params.get(name)
+    if param is not None and param.variants:
+        value = _word(value)
+        if value not in param.variants:
+            state.findings.append(
+                Diagnostic(
+                    "unknown-variant",
+                    f"{config_name} says `{value}`, and `{name}` has no such variant",
+                    (Label(line.span, f"read here; the variants are {', '.join(param.variants)}"),),
                 )
-            state.known.put(name, value)
+            )
+            return False
+    held = state.known.values.get(name)
+    if name in state.known.values and held != value:
+        if name in state.set_by_user or name in state.inferred:
+            return False
+        state.findings.append(
+            Diagnostic(
+                "contradiction",
+                f"`{name}` has two values: {held} and {value}",
+                (Label(line.span, f"{config_name} says so here"),),
+            )
+        )
+    return state.known.put(name, value)
 
 
 def _virtual(state: _State) -> None:
@@ -461,8 +482,8 @@ def _possible(param: m.Param, state: _State) -> tuple[str, ...] | None:
         state.known.values[param.name] = variant
         required[variant], meant[variant] = [], set()
         for rule in guarded:
-            active = active(rule.guards, state.known)
-            if active is False:
+            holds = active(rule.guards, state.known)
+            if holds is False:
                 continue
             for term in rule.left:
                 for tensor in _tensors(term):
@@ -470,7 +491,7 @@ def _possible(param: m.Param, state: _State) -> tuple[str, ...] | None:
                         continue
                     for shape in shapes(tensor.template):
                         meant[variant].add(_form(shape, state.known))
-                        if active and not rule.optional:
+                        if holds and not rule.optional:
                             required[variant].append(shape)
     state.known.drop(param.name)
     if len({frozenset(each) for each in meant.values()}) <= 1:

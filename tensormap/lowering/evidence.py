@@ -12,6 +12,7 @@ from typing import Any
 from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language import mapping as m
 from tensormap.language import syntax
+from tensormap.language.arithmetic import same
 from tensormap.language.expressions import Missing, evaluate, invert, names as names_in, nested
 from tensormap.language.layout import Layout, Rest, size
 from tensormap.language.names import NumberHole, Shape
@@ -63,7 +64,7 @@ def from_config(rule: m.ConfigRule, config: Map[str, Any], where: str, known: Kn
     text = f"{where} says {shown} = {_show(read)}"
     if not names_in(rule.value):
         wanted = known.evaluate(rule.value)
-        if isinstance(wanted, Missing) or wanted == read:
+        if isinstance(wanted, Missing) or same(wanted, read):
             return Observed()
         return Observed(
             finding=Diagnostic(
