@@ -174,14 +174,26 @@ def _encode(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
     return text.encode("latin-1")
 
 
+def _octets(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
+    match arguments:
+        case ():
+            return b""
+        case (bytes() as data,):
+            return data
+        case (str() as text, "latin-1"):
+            return text.encode("latin-1")
+    raise Fault("bytes are written in an unknown way")
+
+
 def _device(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
     return ":".join(str(each) for each in arguments if isinstance(each, (str, int)))
 
 
 def _named(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
-    """An object whose first argument is its class."""
+    """An object whose first argument is its class; the third may be the dictionary that it also is."""
     kind, *rest = arguments
-    return Instance(kind.path if isinstance(kind, Global) else "object", tuple(rest))
+    items = dict(rest[1]) if len(rest) == 2 and type(rest[1]) is dict else {}
+    return Instance(kind.path if isinstance(kind, Global) else "object", tuple(rest), items=items)
 
 
 def _opaque(kind: str) -> Callable[[TorchRules, tuple[Any, ...]], Any]:
@@ -218,6 +230,8 @@ _BUILD: dict[tuple[str, str], Callable[[TorchRules, tuple[Any, ...]], Any]] = {
     ("builtins", "frozenset"): _set,
     ("builtins", "list"): _list,
     ("builtins", "tuple"): _tuple,
+    ("builtins", "bytes"): _octets,
+    ("builtins", "bytearray"): _octets,
     ("_codecs", "encode"): _encode,
     ("copyreg", "_reconstructor"): _named,
     ("copyreg", "__newobj__"): _named,
