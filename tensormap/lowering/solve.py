@@ -16,7 +16,7 @@ from types import MappingProxyType
 from tensormap.diagnostics import Span
 from tensormap.language.polynomial import Monomial, Polynomial
 from tensormap.lowering.elimination import Row, eliminate
-from tensormap.lowering.factors import coprime_base, exponents, product
+from tensormap.lowering.factors import coprime_base, exact_root, exponents, product
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 _DEGREE = 64  # a product of more dimensions than this is left alone
@@ -293,7 +293,8 @@ class _Solver:
         for monomial, row in reduced.pivots.items():
             if len(row.unknowns) == 1:
                 value, support = row.right.get(0, Fraction(0)), self._support(row)
-                if value.denominator != 1 or value < 0:
+                degree = gcd(*(power for _, power in monomial))
+                if value.denominator != 1 or value < 0 or exact_root(int(value), degree) is None:
                     raise _ClashError(support)
                 self.monomials[monomial] = _Known(int(value), support)
         needless = {number for number, _ in reduced.empty}
