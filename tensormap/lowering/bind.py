@@ -7,21 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping as Map
 from dataclasses import dataclass, field
+from itertools import islice, product
 from typing import Any
 
 from tensormap.checkpoints.catalog import Catalog
-from tensormap.diagnostics import CheckpointError, Diagnostic, Label, MappingError
+from tensormap.diagnostics import CheckpointError, Diagnostic, Label, MappingError, Span
 from tensormap.language import mapping as m
+from tensormap.language import syntax
 from tensormap.language.expressions import Missing, names as names_in
-from tensormap.language.layout import Rest
+from tensormap.language.layout import Leaf, Node, Product, Rest, Sum, atoms
+from tensormap.language.layout import size as axis_size
 from tensormap.language.names import NumberHole, Shape, Template, WordHole, shapes
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression
-from tensormap.lowering import evidence
+from tensormap.lowering import evidence, generator_shapes
 from tensormap.lowering.known import Known
 from tensormap.lowering.matching import Entry, Names, fits, positions
 from tensormap.lowering.solve import Contradiction, Equation, Solution, Witness, solve
 from tensormap.suggest import did_you_mean
+
+
+MOST_PLACES = 100_000
+"""How many positions a requirement is tried at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class _State:
     inferred: set[str] = field(default_factory=set)
     set_by_user: set[str] = field(default_factory=set)
     config_done: set[int] = field(default_factory=set)
+    generated: set[int] = field(default_factory=set)
     solution: Solution | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -97,7 +105,7 @@ def bind(
 
 def _step(state: _State, config: Map[str, Any], config_name: str) -> bool:
     """Learn what can be learnt from what is known; say whether anything new was."""
-    if _variants(state) | _config(state, config, config_name) | _shapes(state) | _solve(state):
+    if _variants(state) | _config(state, config, config_name) | _shapes(state) | _generated(state) | _solve(state):
         return True
     return _ranges(state) or _defaults(state)
 
@@ -157,13 +165,9 @@ def _dimensions(mapping: m.Mapping) -> set[str]:
                 for part in tensor.template.parts:
                     if isinstance(part, NumberHole):
                         found.update(part.offset.dimensions)
-                from tensormap.language.layout import atoms
-
                 for atom in atoms(tensor.layout):
                     found.update(atom.size.dimensions)
             if isinstance(term.content, m.Fixed) and term.content.layout is not None:
-                from tensormap.language.layout import atoms
-
                 for atom in atoms(term.content.layout):
                     found.update(atom.size.dimensions)
     for index in mapping.indices.values():
@@ -330,6 +334,43 @@ def _shapes(state: _State) -> bool:
     return changed
 
 
+def _generated(state: _State) -> bool:
+    """What a generator makes has the shape of the tensor that it is equal to."""
+    changed = False
+    for rule in state.mapping.rules:
+        if rule.number in state.generated or active(rule.guards, state.known) is not True:
+            continue
+        for one, other in ((rule.left, rule.right), (rule.right, rule.left)):
+            if len(one) != 1 or not isinstance(one[0].content, m.Generated):
+                continue
+            arguments = [state.known.evaluate(each) for each in one[0].content.arguments]
+            if any(isinstance(each, Missing) for each in arguments):
+                continue
+            state.generated.add(rule.number)
+            try:
+                shape = generator_shapes.shape(one[0].content.name, arguments)
+            except (ValueError, KeyError):
+                continue  # said where the tensor is made or checked
+            for tensor in (tensor for term in other for tensor in _tensors(term)):
+                changed |= _shaped(tensor, shape, one[0].content.name, state)
+    return changed
+
+
+def _shaped(tensor: m.Tensor, shape: tuple[int, ...], name: str, state: _State) -> bool:
+    axes = tensor.layout.axes
+    if any(isinstance(axis, Rest) for axis in axes) or len(axes) != len(shape):
+        return False
+    for axis, size in zip(axes, shape, strict=True):
+        witness = Witness(f"`{name}` makes {list(shape)}", axis_span(axis) or tensor.span, evidence.SHAPE)
+        state.equations.append(Equation(evidence.settle(axis_size(axis), state.known, {}), size, witness))
+    return True
+
+
+def axis_span(axis: Node) -> Span | None:
+    """Return where an axis is written."""
+    return axis.span
+
+
 def _ragged(tensor: m.Tensor) -> bool:
     return False
 
@@ -451,8 +492,6 @@ def _ragged_range(index: m.Index, shape: Shape, entries: Iterable[Entry], state:
 
 
 def _name(text: str, index: m.Index) -> Any:
-    from tensormap.language import syntax
-
     return syntax.Name(text, index.span)  # type: ignore[arg-type]
 
 
@@ -532,6 +571,17 @@ def _form_matches(form: str, numbers: tuple[int, ...]) -> bool:
     return all(a in ("#", str(b)) for a, b in zip(slots.split(","), numbers, strict=True))
 
 
+def _variant(param: m.Param) -> str:
+    """Return the variant that is a param's default: a word, as its variants are."""
+    match param.default:
+        case syntax.Name(text=text):
+            return text
+        case syntax.String(value=value):
+            return value
+        case _:
+            return ""
+
+
 def _defaults(state: _State) -> bool:
     """Take one default, in the order of the file, for what nothing determines."""
     for param in state.mapping.params.values():
@@ -539,11 +589,9 @@ def _defaults(state: _State) -> bool:
             continue
         if state.known.dimension(param.name) is not None:
             continue
-        value = state.known.evaluate(param.default)
+        value = _variant(param) if param.variants else state.known.evaluate(param.default)
         if isinstance(value, Missing):
             continue
-        if param.variants:
-            value = _word(value)
         shown = print_expression(param.default)
         state.notes.append(f"{param.name} = {shown}, the default")
         if isinstance(value, int) and not isinstance(value, bool):
@@ -591,32 +639,46 @@ def _contradiction(each: Contradiction, state: _State) -> Diagnostic:
 
 
 def _requirements(state: _State) -> list[Diagnostic]:
+    """Report every requirement that fails, at the first positions where it does."""
     found: list[Diagnostic] = []
     for each in state.mapping.requirements:
-        if active(each.guards, state.known) is not True:
-            continue
-        value = state.known.evaluate(each.condition)
-        if isinstance(value, Missing) or value:
-            continue
-        used = [
-            f"{name} = {shown}"
-            for name in dict.fromkeys(_leaves(each.condition, state))
-            if not isinstance(shown := state.known.evaluate(_leaf(name, each)), Missing)
-        ]
-        found.append(
-            Diagnostic(
-                "requirement",
-                each.text or f"`{print_expression(each.condition)}` does not hold",
-                (Label(each.span, "required here"),),
-                ("with " + ", ".join(used),) if used else (),
-            )
-        )
+        for place in _places(each, state):
+            if active(each.guards, state.known, place) is not True:
+                continue
+            value = state.known.evaluate(each.condition, place)
+            if not isinstance(value, Missing) and not value:
+                found.append(_failed(each, place, state))
+                break
     return found
 
 
-def _leaf(name: str, requirement: m.Requirement) -> Any:
-    from tensormap.language import syntax
+def _places(each: m.Requirement, state: _State) -> Iterator[dict[str, int]]:
+    """Yield the positions of the indices that a requirement or its conditions depend on."""
+    mapping = state.mapping
+    own = m.Guard(each.condition, False, 0)
+    needed = sorted({name for guard in (*each.guards, own) for name in position_names(guard, mapping)})
+    counts = [state.known.count(name) for name in needed]
+    yield from (
+        dict(zip(needed, chosen, strict=True))
+        for chosen in islice(product(*(range(count or 0) for count in counts)), MOST_PLACES)
+    )
 
+
+def _failed(each: m.Requirement, place: Map[str, int], state: _State) -> Diagnostic:
+    used = [
+        f"{name} = {shown}"
+        for name in dict.fromkeys(_leaves(each.condition, state))
+        if not isinstance(shown := state.known.evaluate(_leaf(name, each), place), Missing)
+    ]
+    return Diagnostic(
+        "requirement",
+        each.text or f"`{print_expression(each.condition)}` does not hold",
+        (Label(each.span, "required here"),),
+        ("with " + ", ".join(used),) if used else (),
+    )
+
+
+def _leaf(name: str, requirement: m.Requirement) -> Any:
     return syntax.Name(name, requirement.span)
 
 
@@ -668,8 +730,6 @@ def _choices(state: _State) -> list[Diagnostic]:
 
 def _open(state: _State) -> dict[str, m.Rule]:
     """List the dimensions without a value that rules which hold depend on."""
-    from tensormap.language.layout import Leaf, Product, Sum, size as axis_size
-
     found: dict[str, m.Rule] = {}
     for rule in state.mapping.rules:
         if active(rule.guards, state.known) is False or (rule.optional and not _present(rule, state)):
@@ -683,8 +743,6 @@ def _open(state: _State) -> dict[str, m.Rule]:
             sizes = [
                 axis_size(axis) for layout in layouts for axis in layout.axes if isinstance(axis, (Leaf, Product, Sum))
             ]
-            from tensormap.language.layout import atoms
-
             sizes.extend(atom.size for layout in layouts for atom in atoms(layout))
             for tensor in _tensors(term):
                 for part in tensor.template.parts:

@@ -27,7 +27,7 @@ def written_config(bound: Bound, extra: Map[str, Any]) -> tuple[dict[str, Any], 
             if line.right is None or line.arrow == "<-" or active(line.guards, bound.known) is not True:
                 continue
             value = _value(line, bound)
-            if isinstance(value, Missing) or value is None:
+            if isinstance(value, Missing):
                 wanted = keys(line.right)
                 if wanted:
                     notes.append(f"`{wanted[0]}` is not written: {_why(line, value)}")

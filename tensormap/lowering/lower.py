@@ -636,7 +636,9 @@ class _Writer:
             if len(self.tensors) > 1:
                 break
         if draft.dtype is None and generated is not None:
-            draft.dtype = self.run.inputs[generated].dtype
+            own = self.run.inputs[generated].dtype
+            if BY_NAME[own].kind != "float":  # floating ones take the dtype that the model's weights have
+                draft.dtype = own
 
     def _boxes(
         self,

@@ -59,7 +59,8 @@ class Options:
 
 def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -> plan.Plan:
     """Return the plan that writes `lowered` as the right side of the mapping stores it."""
-    drafts = [_settled(draft, options.dtype) for draft in lowered.drafts]
+    main = _main_dtype(lowered.drafts)
+    drafts = [_settled(draft, main, options.dtype) for draft in lowered.drafts]
     drafts.sort(key=lambda draft: (draft.first, _natural(draft.name)))
     side = bound.mapping.sides[1]
     metadata = _metadata(bound, opened, options)
@@ -107,9 +108,9 @@ def _config_notes(opened: Opened) -> tuple[str, ...]:
     return (f"config read from {', '.join(shown)}",) if shown else ("no config found beside the source",)
 
 
-def _settled(draft: Draft, dtype: str | None) -> Draft:
-    """Give a draft its final dtype."""
-    own = draft.dtype or "float32"
+def _settled(draft: Draft, main: str, dtype: str | None) -> Draft:
+    """Give a draft its final dtype; what no source tensor decides has the dtype of most of the weights."""
+    own = draft.dtype or main
     if dtype is not None and not draft.explicit and BY_NAME[own].kind == "float":
         own = dtype
     draft.dtype = own
