@@ -19,7 +19,7 @@ values = st.recursive(
 
 
 @given(values, st.booleans())
-def test_json_is_read(value: Any, ascii_only: bool) -> None:
+def test_json_is_read(value: Any, ascii_only: Any) -> None:
     assert parse(json.dumps(value, ensure_ascii=ascii_only).encode(), "f", "it") == value
 
 

@@ -16,8 +16,8 @@ from tensormap.checkpoints import torch_zip
 from tensormap.checkpoints.catalog import Opaque
 from tensormap.diagnostics import CheckpointError
 from tests.stored import Stored
-from tests.unit.checkpoints.values import FIXTURE_FILES, flat, values
 from tests.unit.checkpoints.test_safetensors import DTYPES, SHAPES, some
+from tests.unit.checkpoints.values import FIXTURE_FILES, flat, values
 from tests.unit.checkpoints.written import write
 
 TREE = {
