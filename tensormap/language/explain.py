@@ -7,18 +7,13 @@ a token.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 
 from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language.stop import LINE_END, TEXT_END, Stop, Word
+from tensormap.language.wanted import ARROWS, CLAUSES, SIDE_LINES, STATEMENTS, wanted
 from tensormap.suggest import did_you_mean
 
-CLAUSES = ("when", "replicated", "optional", "block")
-STATEMENTS = ("mapping", "side", "param", "index", "let", "require", "config", "use", "extern", *CLAUSES)
-SIDE_LINES = ("files", "config", "path", "tag")
-
-_ARROWS = "an arrow `<->`, `->` or `<-`"
 _ARROW_HELP = "write `<->` for an equation that is read both ways, `->` or `<-` for one that is read one way"
 _SYNONYMS = {
     "if": "when",
@@ -38,62 +33,7 @@ _SYNONYMS = {
     "maybe": "optional",
     "copies": "replicated",
 }
-_NOT_ARROWS = re.compile(r"<?[=~-]+>+|<[=~-]+|[→↔⇒⇔←⇐⟷⟶⟵]|:=|==?")
-_OPERATORS = frozenset(
-    [
-        "PLUS",
-        "MINUS",
-        "STAR",
-        "SLASH",
-        "FLOOR",
-        "PERCENT",
-        "POWER",
-        "DEFAULT",
-        "COMPARE",
-        "LESS",
-        "IN",
-        "AND",
-        "OR",
-        "NOT",
-    ]
-)
-_OPERANDS = frozenset(["NAME", "STRING", "INT", "NUMBER", "LPAR", "LSQB", "MINUS", "NOT"])
-_NAMED = {
-    "NAME": "a name",
-    "STRING": "a string in quotes",
-    "INT": "a number",
-    "NUMBER": "a number",
-    "_COMMA": "`,`",
-    "EQUAL": "`=`",
-    "COLON": "`:`",
-    "LESS": "`<`",
-    "MAYBE": "`?`",
-    "LPAR": "`(`",
-    "RPAR": "`)`",
-    "LSQB": "`[`",
-    "RSQB": "`]`",
-    "LBRACE": "`{`",
-    "RBRACE": "`}`",
-    "SLASH": "`/`",
-    "PLUS": "`+`",
-    "MINUS": "`-`",
-    "STAR": "`*`",
-    LINE_END: "the end of the line",
-}
-_LARGER: tuple[tuple[frozenset[str], str, frozenset[str]], ...] = (
-    (frozenset(["MAPPING"]), "a statement", frozenset([*(each.upper() for each in STATEMENTS), *_OPERANDS, LINE_END])),
-    (
-        frozenset(["FILES"]),
-        "a line of the side (`files`, `config`, `path` or `tag`)",
-        frozenset([*(each.upper() for each in SIDE_LINES), LINE_END]),
-    ),
-    (frozenset(["ELLIPSIS"]), "an axis", frozenset(["NAME", "INT", "LPAR", "ELLIPSIS"])),
-    (frozenset(["NAME", "STRING", "INT", "LSQB"]), "a value", _OPERANDS),
-    (frozenset(["NAME", "STRING", "INT", "LPAR"]), "a tensor", _OPERANDS),
-    (frozenset(["NAME", "INT"]), "a name or a number", frozenset(["NAME", "INT", "LPAR"])),
-    (frozenset(["NAME", "STRING"]), "a name", frozenset(["NAME", "STRING"])),
-)
-"""What may begin, known by the words on the left, and the words that it begins with; the first that fits."""
+_NOTARROWS = re.compile(r"<?[=~-]+>+|<[=~-]+|[→↔⇒⇔←⇐⟷⟶⟵]|:=|==?")
 _CHARACTERS = {
     "&": "write `and`",
     "|": "write `or`",
@@ -171,9 +111,9 @@ def _wrong_arrow(stop: Stop) -> Diagnostic | None:
     while any(before.end != after.start for before, after in pairwise(words)):
         del words[0]
     first = words[0]
-    if not (arrow := _NOT_ARROWS.match(stop.text, first.start)) or arrow[0] in ("->", "<-", "<->"):
+    if not (arrow := _NOTARROWS.match(stop.text, first.start)) or arrow[0] in ("->", "<-", "<->"):
         first = stop.found
-        arrow = _NOT_ARROWS.match(stop.text, first.start)
+        arrow = _NOTARROWS.match(stop.text, first.start)
     if not arrow or arrow[0] in ("->", "<-", "<->") or arrow.end() < stop.found.end:
         return None
     if arrow[0] in ("=", "==") and (
@@ -393,7 +333,7 @@ def _missing_arrow(stop: Stop) -> Diagnostic | None:
         and any(each.kind == "EQUAL" for each in words)
     ):
         help = ("`=` ties two names of one tensor; `<->` stands between the sides",)
-    return Diagnostic("syntax", f"expected {_ARROWS} {between}", (_here(stop),), help=help)
+    return Diagnostic("syntax", f"expected {ARROWS} {between}", (_here(stop),), help=help)
 
 
 # --- everything else
@@ -406,7 +346,7 @@ def _general(stop: Stop) -> Diagnostic:
         both = (_label(stop, found), _label(stop, earlier[0], "the first arrow", primary=False))
         return Diagnostic("syntax", "a second arrow in one statement", both)
     labels = (_here(stop),)
-    wanted = _wanted(stop)
+    fitting = wanted(stop)
     where = "here"
     if previous and len(_shown(previous)) <= 24:
         where = f"after `{_shown(previous)}`"
@@ -417,37 +357,4 @@ def _general(stop: Stop) -> Diagnostic:
         help = ("clauses stand behind a rule, or before `{ }` around several",)
     if stop.part == "hole":
         help = ("a hole holds sums and products of names and numbers, or `(a b)`, which numbers pairs",)
-    return Diagnostic("syntax", f"expected {wanted} {where}", labels, help=help)
-
-
-def _wanted(stop: Stop) -> str:
-    """List what would fit, the likeliest first."""
-    left = set(stop.expected)
-    phrases = list(_beginnings(left))
-    if TEXT_END in left:
-        left -= {TEXT_END, "COLON"}
-        phrases += {"hole": ["the end of the hole"], "expression": ["the end"], "start": []}[stop.part]
-    if "ARROW" in left:
-        phrases.append(_ARROWS)
-        left -= {"ARROW", "EQUAL", LINE_END}
-    if {"WHEN", "REPLICATED"} <= left:
-        phrases += ["`{`"] if "LBRACE" in left else []
-        phrases.append("a clause (`when`, `replicated`, `optional` or `block`)")
-        left -= {each.upper() for each in CLAUSES}
-    operators = left & _OPERATORS
-    left -= _OPERATORS if len(operators) > 1 else set()
-    phrases += [phrase for kind, phrase in _NAMED.items() if kind in left and phrase not in phrases]
-    phrases += [f"`{each.lower()}`" for each in sorted(left - set(_NAMED)) if each.isalpha()]
-    if len(operators) > 1 and len(phrases) < 3:
-        phrases.append("an operator")
-    phrases = phrases[:5]
-    return " or ".join(filter(None, (", ".join(phrases[:-1]), *phrases[-1:]))) or "something else"
-
-
-def _beginnings(left: set[str]) -> Iterator[str]:
-    """Name the larger thing that could begin here, and take the words it begins with from `left`."""
-    for kinds, phrase, taken in _LARGER:
-        if kinds <= left:
-            yield phrase
-            left -= taken
-            return
+    return Diagnostic("syntax", f"expected {fitting} {where}", labels, help=help)
