@@ -57,6 +57,7 @@ class Builder:
         self.comments = comments
         self.templates = templates
         self.found: list[Diagnostic] = []
+        self.doubtful: list[Diagnostic] = []  # about what would be right inside a function's arguments
 
     # --- places and words
 
@@ -222,6 +223,7 @@ class Builder:
     def apply(self, span: Span, children: Children) -> Value:
         function, *arguments = children
         name = self._word(function, "a function's name")
+        self._forget_doubtful(span)
         return syntax.Apply(name, tuple(each for each in arguments if each is not None), span)
 
     def negative(self, span: Span, children: Children) -> Value:
@@ -229,7 +231,25 @@ class Builder:
 
     def arithmetic(self, span: Span, children: Children) -> Value:
         left, operator, right = children
+        if operator in ("-", "/") and self._of(operator) == Span(self.source, left.span.end, right.span.start):
+            self._check_name(left, right, str(operator), span)
         return syntax.Arithmetic(str(operator), left, right, span)
+
+    def _check_name(self, left: Value, right: Value, operator: str, span: Span) -> None:
+        """Refuse `lm-head` and `encoder/layer` without spaces: names of other tools that would read as arithmetic."""
+        named = isinstance(left, syntax.Arithmetic) or (isinstance(left, syntax.Tensor) and left.layout is None)
+        if not named or not isinstance(right, syntax.Tensor):
+            return
+        place = Span(self.source, span.start, right.template.span.end)
+        text = self.source.text[place.start : place.end]
+        message = f"`{text}` reads as {'a difference' if operator == '-' else 'a quotient'}"
+        help = f'put a name in quotes, `"{text}"`, or write spaces around `{operator}`'
+        self._forget_doubtful(span)
+        if '"' not in text:
+            self.doubtful.append(Diagnostic("syntax", message, (Label(place),), help=(help,)))
+
+    def _forget_doubtful(self, span: Span) -> None:
+        self.doubtful = [each for each in self.doubtful if each.labels[0].span.start < span.start]
 
     def term(self, span: Span, children: Children) -> syntax.Term:
         tag, value = children

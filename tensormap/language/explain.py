@@ -80,10 +80,9 @@ def _here(stop: Stop) -> Label:
     previous = stop.previous
     if stop.ends_line:
         end = previous.end if previous else stop.found.start
-        lines = stop.found.kind != TEXT_END or "\n" in stop.text[end:].strip(" \t")[:-1]
-        seen = "the line ends here" if lines and stop.part == "start" else "it ends here"
-        if stop.part == "start" and not stop.text[end:].strip():
-            seen = "the file ends here"
+        seen = "the line ends here" if stop.text[end:].strip() else "the text ends here"
+        if stop.part == "hole":
+            seen = "the hole ends here"
         return Label(stop.span(end, end), seen)
     return Label(stop.span(stop.found.start, stop.found.end), f"found `{_shown(stop.found)}`")
 
@@ -355,6 +354,8 @@ def _general(stop: Stop) -> Diagnostic:
         help = ("a hole holds a small sum of names and numbers on one line, as in `{i + 2}` or `{n:02}`",)
     if found.kind == "NAME" and stop.statement and stop.statement[0].text in CLAUSES and "LBRACE" in stop.expected:
         help = ("clauses stand behind a rule, or before `{ }` around several",)
+    if found.kind in ("INT", "NUMBER") and "STRING" in stop.expected:
+        help = (f'a value that is no name stands in quotes: `"{_shown(found)}"`',)
     if stop.part == "hole":
         help = ("a hole holds sums and products of names and numbers, or `(a b)`, which numbers pairs",)
     return Diagnostic("syntax", f"expected {fitting} {where}", labels, help=help)

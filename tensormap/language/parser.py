@@ -18,7 +18,7 @@ from tensormap.diagnostics import Diagnostic, Label, MappingError, Source, Span
 from tensormap.language import syntax
 from tensormap.language.build import Builder
 from tensormap.language.explain import explain
-from tensormap.language.scan import MAX_DEPTH, scan
+from tensormap.language.scan import MAX_DEPTH, scan, scan_characters
 from tensormap.language.stop import LINE_END, TEXT_END, Stop, Word, unknown, without_statement
 from tensormap.language.templates import Templates
 from tensormap.language.trivia import Comments
@@ -82,7 +82,10 @@ def parse_template(text: str, name: str = "name") -> syntax.Template:
     ('h.', Hole(expression=Name(text='i'), width=0), '.weight')
     """
     source = Source(name, text)
-    scan(source)
+    scan_characters(source)
+    if unwritable := re.search(r'["\n]', text):
+        label = Label(Span(source, unwritable.start(), unwritable.end()))
+        raise MappingError(Diagnostic("bad-character", "a name cannot hold a quote or the end of a line", (label,)))
     templates = _templates(source)
     template = templates.read(text, Span(source, 0, len(text)), 0, quoted=_NAME.match(text) is None)
     if templates.found:
@@ -208,7 +211,7 @@ def _build(reading: _Reading, comments: Comments) -> tuple[Any, list[Diagnostic]
             )
         values.append(getattr(builder, node.data)(span, children))
         depths.append(depth)
-    return values[0], [*_glued(reading), *builder.found, *templates.found]
+    return values[0], [*_glued(reading), *builder.found, *builder.doubtful, *templates.found]
 
 
 def _glued(reading: _Reading) -> list[Diagnostic]:

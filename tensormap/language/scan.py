@@ -27,6 +27,12 @@ _BEFORE_HOLE = re.compile(r"(?:[A-Za-z0-9_.~$}]|(?:^|\n|->|<-|,)[ \t]*)\Z")
 
 def scan(source: Source) -> None:
     """Check size, characters and brackets of `source`; raise `MappingError` at what is wrong."""
+    scan_characters(source)
+    _match_brackets(source)
+
+
+def scan_characters(source: Source) -> None:
+    """Check size and characters alone: of a name, brackets are letters like others."""
     text = source.text
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise MappingError(
@@ -34,7 +40,6 @@ def scan(source: Source) -> None:
         )
     if bad := [_refuse(source, found) for found in _take(_FORBIDDEN, text)]:
         raise MappingError(bad)
-    _match_brackets(source)
 
 
 def _take(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
@@ -103,7 +108,7 @@ def _match_brackets(source: Source) -> None:
         elif opened and token[-1] == ">" and text[opened[-1]] in "([":
             raise MappingError(_unclosed(source, opened[-1], place, "this arrow stands inside it", len(token)))
     if opened:
-        raise MappingError(_unclosed(source, opened[-1], len(text.rstrip()), "the file ends here"))
+        raise MappingError(_unclosed(source, opened[-1], len(text.rstrip()), "the text ends here"))
 
 
 def _is_open_hole(text: str, start: int, end: int) -> bool:

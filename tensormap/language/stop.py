@@ -59,7 +59,11 @@ class Stop:
         """Whether what stopped the reading is not on the line of the word before it."""
         if self.found.kind in (LINE_END, TEXT_END):
             return True
-        return self.previous is not None and "\n" in self.text[self.previous.end : self.found.start]
+        return (
+            self.part == "start"
+            and self.previous is not None
+            and "\n" in self.text[self.previous.end : self.found.start]
+        )
 
     @property
     def body(self) -> str:
