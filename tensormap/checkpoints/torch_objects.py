@@ -16,7 +16,7 @@ from tensormap.dtypes import BY_NAME, BY_STORAGE, DType
 RANK_CAP = 64
 DEPTH_CAP = 100
 LARGEST = 2**63 - 1
-SPREAD = 2**30  # bytes a tensor may take although its file is smaller: expanded tensors are kept with strides of 0
+SPREAD = 2**28  # bytes a tensor may take although its file is smaller: expanded tensors are kept with strides of 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,10 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "overlong UTF-8": (made(b'{"\xc0\x80": {}}'), "json-invalid"),
     "surrogate in UTF-8": (made(b'{"\xed\xa0\x80": {}}'), "json-invalid"),
     "byte order mark": (made(b"\xef\xbb\xbf{}"), "json-invalid"),
-    "lone surrogate as an escape": (made(b'{"\\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'), "json-invalid"),
+    "lone surrogate as an escape": (
+        made(b'{"\\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'),
+        "json-invalid",
+    ),
     "text after the header": (made(b"{} x"), "json-invalid"),
     "NUL after the header": (made(b"{}\0\0\0\0\0\0"), "json-invalid"),
     "two headers": (made(b"{}{}"), "json-invalid"),
@@ -64,24 +67,42 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "nested arrays": (made(b'{"a":' + b"[" * 200_000), "json-invalid"),
     "nested objects": (made(b'{"a":' * 200_000), "json-invalid"),
     "closed nesting": (made(b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}"), "json-invalid"),
-    "integer of many digits": (made(b'{"a":{"dtype":"U8","shape":[' + b"9" * 100_000 + b'],"data_offsets":[0,0]}}'), "json-invalid"),
+    "integer of many digits": (
+        made(b'{"a":{"dtype":"U8","shape":[' + b"9" * 100_000 + b'],"data_offsets":[0,0]}}'),
+        "json-invalid",
+    ),
     "many commas": (made(b'{"a":[0' + b",0" * 5_000_000 + b"]}"), "too-many-tensors"),
     "many empty arrays": (made(b'{"a":[[]' + b",[]" * 5_000_000 + b"]}"), "too-many-tensors"),
     # keys twice
     "tensor twice, same bytes": (
-        made(b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"abcd"),
+        made(
+            b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            b"abcd",
+        ),
         "json-duplicate-key",
     ),
     "tensor twice, spelled in two ways": (
-        made(b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"\\u0061":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}', b"abcd"),
+        made(
+            b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"\\u0061":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}',
+            b"abcd",
+        ),
         "json-duplicate-key",
     ),
-    "tensor twice, first one empty": (made(b'{"a":{},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}', b"abcd"), "json-duplicate-key"),
+    "tensor twice, first one empty": (
+        made(b'{"a":{},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}', b"abcd"),
+        "json-duplicate-key",
+    ),
     "tensor twice with spaces": (
-        made(b'{"a" : {"dtype":"U8","shape":[4],"data_offsets":[0,4]},\n"a"\t:{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}', b"abcd"),
+        made(
+            b'{"a" : {"dtype":"U8","shape":[4],"data_offsets":[0,4]},\n"a"\t:{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}',
+            b"abcd",
+        ),
         "json-duplicate-key",
     ),
-    "dtype twice": (made(b'{"a":{"dtype":"U8","dtype":"I8","shape":[4],"data_offsets":[0,4]}}', b"abcd"), "json-duplicate-key"),
+    "dtype twice": (
+        made(b'{"a":{"dtype":"U8","dtype":"I8","shape":[4],"data_offsets":[0,4]}}', b"abcd"),
+        "json-duplicate-key",
+    ),
     "offsets twice": (
         made(b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8],"data_offsets":[0,4]}}', b"abcd"),
         "json-duplicate-key",
@@ -111,7 +132,10 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "dtype of ours that the format has not": (made({"a": tensor(0, 16, "C128", [1])}, bytes(16)), "dtype-unknown"),
     "dtype of a megabyte": (made({"a": tensor(0, 4, "U" * 2**20)}, b"abcd"), "dtype-unknown"),
     "dtype is null": (made({"a": {"dtype": None, "shape": [4], "data_offsets": [0, 4]}}, b"abcd"), "dtype-unknown"),
-    "dtype is a list": (made({"a": {"dtype": ["U8"], "shape": [4], "data_offsets": [0, 4]}}, b"abcd"), "header-invalid"),
+    "dtype is a list": (
+        made({"a": {"dtype": ["U8"], "shape": [4], "data_offsets": [0, 4]}}, b"abcd"),
+        "header-invalid",
+    ),
     "shape is null": (made({"a": {"dtype": "U8", "shape": None, "data_offsets": [0, 4]}}, b"abcd"), "header-invalid"),
     "shape is a number": (made({"a": {"dtype": "U8", "shape": 4, "data_offsets": [0, 4]}}, b"abcd"), "header-invalid"),
     "shape is an object": (made({"a": {"dtype": "U8", "shape": {}, "data_offsets": [0, 1]}}, b"a"), "header-invalid"),
@@ -134,11 +158,17 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "one offset": (made({"a": {"dtype": "U8", "shape": [0], "data_offsets": [0]}}), "header-invalid"),
     "three offsets": (made({"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0, 0]}}), "header-invalid"),
     "offsets are a string": (made({"a": {"dtype": "U8", "shape": [0], "data_offsets": "00"}}), "header-invalid"),
-    "offsets are an object": (made({"a": {"dtype": "U8", "shape": [0], "data_offsets": {"0": 0, "1": 0}}}), "header-invalid"),
+    "offsets are an object": (
+        made({"a": {"dtype": "U8", "shape": [0], "data_offsets": {"0": 0, "1": 0}}}),
+        "header-invalid",
+    ),
     "offset is a float": (made(b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4.0]}}', b"abcd"), "header-invalid"),
     "offset is false": (made(b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[false,4]}}', b"abcd"), "header-invalid"),
     "offset is negative": (made({"a": tensor(-4, 0)}, b"abcd"), "header-invalid"),
-    "offset is minus zero": (made(b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[-0.0,4]}}', b"abcd"), "header-invalid"),
+    "offset is minus zero": (
+        made(b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[-0.0,4]}}', b"abcd"),
+        "header-invalid",
+    ),
     "offsets are swapped": (made({"a": tensor(4, 0, shape=[4])}, b"abcd"), "header-invalid"),
     "offset beyond the file": (made({"a": tensor(0, 5)}, b"abcd"), "file-truncated"),
     "offset beyond 64 bits": (made({"a": tensor(HUGE * 2, HUGE * 2 + 4, shape=[4])}, b"abcd"), "file-truncated"),
