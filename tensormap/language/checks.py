@@ -1,18 +1,426 @@
-"""The laws of mappings."""
+"""The laws that a mapping obeys for every admissible size, one function each. No checkpoint is needed.
+
+`laws` gives what is wrong; `check` adds what is proved, what is left for given sizes, and what each direction loses.
+"""
+
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from tensormap.diagnostics import Diagnostic
+
+from tensormap.diagnostics import Diagnostic, Label, Span
+from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
+from tensormap.language import syntax
+from tensormap.language.expressions import names as names_in
+from tensormap.language.inverse import invertible
+from tensormap.language.layout import Atom, Block, atoms
+from tensormap.language.losses import Loss, losses
+from tensormap.language.meeting import Meetings, meetings
+from tensormap.language.names import NumberHole, Template
+from tensormap.language.pairing import Pair, TermBlock, Unpaired, block_atoms, pair
+from tensormap.suggest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    found: tuple[Diagnostic, ...] = ()
+    """What `check` says of a mapping. `losses` has one entry for each side: what writing that side loses."""
+
+    errors: tuple[Diagnostic, ...]
+    warnings: tuple[Diagnostic, ...]
+    proved: tuple[str, ...]
+    left: tuple[str, ...]
+    losses: dict[str, tuple[Loss, ...]]
+
+    @property
+    def lossless(self) -> tuple[str, ...]:
+        """The sides that are written without any loss."""
+        return tuple(side for side, found in self.losses.items() if not found)
 
 
 def laws(mapping: m.Mapping) -> list[Diagnostic]:
-    return []
+    """Return everything that is wrong whatever the sizes, in source order."""
+    found: list[Diagnostic] = []
+    for law in LAWS:
+        found.extend(law(mapping))
+    found.extend(meetings(mapping).errors)
+    return sorted(found, key=lambda each: each.labels[0].span.start if each.labels else -1)
 
 
 def check(mapping: m.Mapping) -> Findings:
-    return Findings(tuple(laws(mapping)))
+    """Return all findings on a mapping, both lists and the losses of each direction."""
+    found = laws(mapping)
+    errors = tuple(each for each in found if each.severity == "error")
+    warnings = tuple(each for each in found if each.severity == "warning")
+    names = [side.name for side in mapping.sides]
+    lost = {names[1]: losses(mapping), names[0]: losses(mapping.inverse)}
+    if errors:
+        return Findings(errors, warnings, (), (), lost)
+    met = meetings(mapping)
+    return Findings(errors, warnings, _proved(mapping, met), _left(mapping, met), lost)
+
+
+def _proved(mapping: m.Mapping, met: Meetings) -> tuple[str, ...]:
+    pairs = [pair(rule) for rule in mapping.rules if rule.left and rule.right]
+    blocks = sum(len(each) for each in pairs)
+    sizes = sum(_concatenated(each) for each in pairs)
+    said = [
+        f"{len(pairs)} equations: their {blocks} blocks pair, and paired blocks have the same axes",
+        "every index is an axis of the other side or declared `replicated`",
+        "holes give every position a name of its own",
+        f"names of different rules do not meet ({met.apart} pairs of alike templates compared)",
+    ]
+    if sizes:
+        said.append(f"{sizes} of the equations take tensors apart or join them; no element is left out or read twice")
+    return tuple(said)
+
+
+def _concatenated(pairs: tuple[Pair, ...]) -> bool:
+    return len(pairs) > 1
+
+
+def _left(mapping: m.Mapping, met: Meetings) -> tuple[str, ...]:
+    left = ["sizes: the shapes of the source split as the layouts say, and every dimension has one value"]
+    left.append("coverage: every source tensor is read by one rule, and no tensor that a rule reads is missing")
+    if mapping.requirements:
+        left.append(f"{len(mapping.requirements)} `require`s hold")
+    left.extend(met.open)
+    if any(_virtual(rule) for rule in mapping.rules):
+        left.append("virtual tensors: both their layouts have the same sizes")
+    return tuple(left)
+
+
+def _virtual(rule: m.Rule) -> bool:
+    return any(tensor.template.virtual for tensor in stored((*rule.left, *rule.right)))
+
+
+def stored(terms: tuple[m.Term, ...]) -> list[m.Tensor]:
+    """List the tensors of terms."""
+    return [tensor for term in terms if isinstance(term.content, m.Stored) for tensor in term.content.tensors]
+
+
+# --- one law each -----------------------------------------------------------------------------------------------------------
+
+
+def blocks_pair(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """The blocks of both sides pair, in order, within equal tags."""
+    for rule in mapping.rules:
+        if not rule.left or not rule.right:
+            continue
+        try:
+            pair(rule)
+        except Unpaired as unpaired:
+            tags = "".join(f"`{tag}:` " for tag in unpaired.tags)
+            message = f"{_blocks(unpaired.left)} {tags}on the left and {_blocks(unpaired.right)} on the right do not pair"
+            yield Diagnostic(
+                "unpaired-blocks",
+                message,
+                (
+                    Label(_span(rule.left), _blocks(unpaired.left)),
+                    Label(_span(rule.right), _blocks(unpaired.right), False),
+                ),
+                help=("choosing one summand in every `( + )` gives a block; each side needs as many",),
+            )
+
+
+def _blocks(count: int) -> str:
+    return "1 block" if count == 1 else f"{count} blocks"
+
+
+def _span(terms: tuple[m.Term, ...]) -> Span:
+    return terms[0].span.to(terms[-1].span)
+
+
+def _pairs(mapping: m.Mapping) -> Iterator[tuple[m.Rule, Pair]]:
+    for rule in mapping.rules:
+        if not rule.left or not rule.right:
+            continue
+        try:
+            found = pair(rule)
+        except Unpaired:
+            continue
+        for each in found:
+            yield rule, each
+
+
+def axes_agree(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """Paired blocks have the same axes; an axis of one side alone is declared `replicated`."""
+    seen: set[tuple[int, str]] = set()
+    for rule, each in _pairs(mapping):
+        if each.left.open or each.right.open:
+            continue
+        left_content = rule.left[each.left.term].content
+        right_content = rule.right[each.right.term].content
+        left = block_atoms(each.left, left_content)
+        right = block_atoms(each.right, right_content)
+        replicated = {name for name, _ in rule.replicated}
+        constant = isinstance(left_content, m.Fixed) or isinstance(right_content, m.Fixed)
+        for here, there, where, terms in (
+            (left, right, "left", rule.left[each.left.term]),
+            (right, left, "right", rule.right[each.right.term]),
+        ):
+            for name, atom in here.items():
+                if name in there or name in replicated or (rule.number, name) in seen:
+                    continue
+                if atom is None and constant:
+                    continue  # a constant is the same for every tensor of a family
+                seen.add((rule.number, name))
+                yield _alone(name, where, rule, terms, mapping)
+        if each.left.has_rest != each.right.has_rest and (rule.number, "...") not in seen:
+            seen.add((rule.number, "..."))
+            yield Diagnostic(
+                "axes-differ",
+                "`...` stands on one side of this equation only",
+                (Label(rule.span, "an omitted layout means `[...]`"),),
+                help=("give both sides a layout, or neither",),
+            )
+
+
+def _alone(name: str, where: str, rule: m.Rule, term: m.Term, mapping: m.Mapping) -> Diagnostic:
+    other = "right" if where == "left" else "left"
+    if name in mapping.indices:
+        return Diagnostic(
+            "index-not-replicated",
+            f"`{name}` stands on the {where} and not on the {other}",
+            (Label(term.span, f"`{name}` is an index here"),),
+            help=(f"make `{name}` an axis on the {other}, or say `replicated {name}` if its tensors are copies",),
+        )
+    return Diagnostic(
+        "axes-differ",
+        f"the axis `{name}` stands on the {where} and not in the block that it pairs with on the {other}",
+        (Label(term.span, f"has `{name}`"), Label(_span(rule.right if where == "left" else rule.left), "", False)),
+    )
+
+
+def no_diagonals(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """An axis stands once in a block of a tensor."""
+    seen: set[tuple[int, str]] = set()
+    for rule, each in _pairs(mapping):
+        for block, terms in ((each.left, rule.left), (each.right, rule.right)):
+            for one, tensor in _operands(block, terms):
+                names: list[str] = [atom.name for atom in one.atoms]
+                if tensor is not None:
+                    names.extend(tensor.template.indices)
+                for name in names:
+                    if names.count(name) < 2 or (rule.number, name) in seen:
+                        continue
+                    seen.add((rule.number, name))
+                    span = tensor.span if tensor is not None else rule.span
+                    if name.isdigit():
+                        yield Diagnostic(
+                            "repeated-literal",
+                            f"two axes of size {name} in one block cannot be told apart",
+                            (Label(span),),
+                            help=("name them: `let a = " + name + "`",),
+                        )
+                    else:
+                        yield Diagnostic(
+                            "diagonal",
+                            f"`{name}` stands twice in one tensor",
+                            (Label(span, "this would be a diagonal"),),
+                            help=(f"a second axis of the same size is `{name}'`",),
+                        )
+
+
+def _operands(block: TermBlock, terms: tuple[m.Term, ...]) -> Iterator[tuple[Block, m.Tensor | None]]:
+    content = terms[block.term].content
+    for k, one in enumerate(block.operands):
+        yield one, content.tensors[k] if isinstance(content, m.Stored) else None
+
+
+def replicas_stand_once(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """What is declared `replicated` is an axis of exactly one side."""
+    for rule in mapping.rules:
+        if not rule.left or not rule.right:
+            continue
+        sides = [_all_atoms(rule.left), _all_atoms(rule.right)]
+        open_term = any(not isinstance(t.content, m.Stored) for t in (*rule.left, *rule.right))
+        for name, _ in rule.replicated:
+            present = sum(name in side for side in sides)
+            if present == 2:
+                yield Diagnostic(
+                    "bad-replicated",
+                    f"`{name}` is declared `replicated`, and stands on both sides",
+                    (Label(rule.span, f"`{name}` pairs with itself here"),),
+                )
+            elif present == 0 and not open_term:
+                yield Diagnostic(
+                    "bad-replicated",
+                    f"`{name}` is declared `replicated`, and stands on neither side",
+                    (Label(rule.span),),
+                )
+
+
+def _all_atoms(terms: tuple[m.Term, ...]) -> set[str]:
+    found: set[str] = set()
+    for term in terms:
+        content = term.content
+        layouts = [tensor.layout for tensor in stored((term,))]
+        if isinstance(content, m.Fixed) and content.layout is not None:
+            layouts.append(content.layout)
+        for tensor in stored((term,)):
+            found.update(tensor.template.indices)
+        for layout in layouts:
+            found.update(atom.name for atom in atoms(layout))
+    return found
+
+
+def formulas_invert(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """A side that is written is one tensor, with only invertible steps around it."""
+    for rule in mapping.rules:
+        for terms, written in ((rule.right, rule.arrow != "<-"), (rule.left, rule.arrow != "->")):
+            if not written or not rule.left or not rule.right:
+                continue
+            for term in terms:
+                if isinstance(term.content, m.Stored) and not invertible(term.content.formula):
+                    yield Diagnostic(
+                        "not-invertible",
+                        "this side cannot be solved for one tensor, so the rule cannot be read towards it",
+                        (Label(term.span, "written when the rule is read this way"),),
+                        help=("make it a one-way rule with `->` or `<-`",),
+                    )
+
+
+def holes_are_injective(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """Different positions give different names."""
+    for rule in mapping.rules:
+        for tensor in stored((*rule.left, *rule.right)):
+            for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
+                bad = _collapsing(template, mapping)
+                if bad is not None:
+                    yield Diagnostic(
+                        "not-injective",
+                        f"different positions of {bad} give the same name",
+                        (Label(template.span or tensor.span),),
+                        help=("`{(a b)}` numbers pairs of positions in order",),
+                    )
+
+
+def _collapsing(template: Template, mapping: m.Mapping) -> str | None:
+    """Name the indices of a hole whose sum is ambiguous, if no other hole tells them apart."""
+    alone = {
+        part.parts[0][0] if isinstance(part, NumberHole) else part.index
+        for part in template.parts
+        if not isinstance(part, str) and (not isinstance(part, NumberHole) or len(part.parts) == 1)
+    }
+    for part in template.parts:
+        if not isinstance(part, NumberHole) or len(part.parts) < 2:
+            continue
+        for k in range(len(part.parts) - 1, 0, -1):
+            index, stride = part.parts[k]
+            outer = part.parts[k - 1]
+            expected = stride * mapping.indices[index].size
+            if outer[0] in part.ragged:
+                continue
+            if outer[1] != expected and not {outer[0], index} & alone:
+                return f"`{outer[0]}` and `{index}`"
+    for part in template.parts:
+        if isinstance(part, NumberHole):
+            for index, stride in part.parts:
+                if not stride.terms:
+                    return f"`{index}`"
+    return None
+
+
+def names_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """Every name in a condition, a requirement or a number is something that can have a value."""
+    known = _known_names(mapping)
+    checked: list[tuple[syntax.Expression, Span]] = []
+    for rule in mapping.rules:
+        checked.extend((guard.condition, guard.condition.span or rule.span) for guard in rule.guards)
+        for term in (*rule.left, *rule.right):
+            if isinstance(term.content, m.Generated):
+                checked.extend((each, term.span) for each in term.content.arguments)
+            if isinstance(term.content, m.Stored):
+                checked.extend((each, term.span) for each in _scalars(term.content.formula))
+    checked.extend((each.condition, each.span) for each in mapping.requirements)
+    said: set[str] = set()
+    for expression, span in checked:
+        for name in names_in(expression):
+            if name in known or name in said:
+                continue
+            said.add(name)
+            hint = did_you_mean(name, tuple(sorted(known)))
+            yield Diagnostic(
+                "unknown-name",
+                f"nothing gives `{name}` a value",
+                (Label(span, f"`{name}` is used here"),),
+                help=(f"did you mean `{hint}`?",)
+                if hint
+                else ("declare it: a `param`, a `let`, or a config line that reads it",),
+            )
+
+
+def _scalars(formula: m.Formula) -> Iterator[syntax.Expression]:
+    match formula:
+        case m.Scalar(expression=expression):
+            yield expression
+        case m.Function(arguments=arguments):
+            for each in arguments:
+                yield from _scalars(each)
+        case _:
+            pass
+
+
+def _known_names(mapping: m.Mapping) -> set[str]:
+    known = {"true", "false", "none", *mapping.params, *mapping.lets, *mapping.indices}
+    for line in mapping.config:
+        if line.value is not None:
+            known.update(names_in(line.value))
+    for index in mapping.indices.values():
+        known.update(name.partition("[")[0] for name in index.size.dimensions)
+    for rule in mapping.rules:
+        for term in (*rule.left, *rule.right):
+            layouts = [tensor.layout for tensor in stored((term,))]
+            if isinstance(term.content, m.Fixed) and term.content.layout is not None:
+                layouts.append(term.content.layout)
+                for layout in layouts:
+                for atom in atoms(layout):
+                    known.update(name.partition("[")[0] for name in atom.size.dimensions)
+    return known
+
+
+def dtypes_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """`as` names a dtype."""
+    for rule in mapping.rules:
+        for tensor in stored((*rule.left, *rule.right)):
+            if tensor.dtype is not None and tensor.dtype not in BY_NAME:
+                hint = did_you_mean(tensor.dtype, tuple(BY_NAME))
+                yield Diagnostic(
+                    "unknown-dtype",
+                    f"there is no dtype `{tensor.dtype}`",
+                    (Label(tensor.span),),
+                    help=(f"did you mean `{hint}`?",) if hint else (),
+                )
+
+
+def sizes_depend_on_indices(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """An axis such as `v[r]` stands where `r` has a position."""
+    for rule, each in _pairs(mapping):
+        for block, terms in ((each.left, rule.left), (each.right, rule.right)):
+            content = terms[block.term].content
+            present = set(block_atoms(block, content))
+            for atom in _ragged(block):
+                if atom.of is not None and atom.of not in present:
+                    yield Diagnostic(
+                        "ragged-alone",
+                        f"`{atom.name}` needs a position of `{atom.of}`, which is no axis or index of this tensor",
+                        (Label(terms[block.term].span),),
+                    )
+
+
+def _ragged(block: TermBlock) -> list[Atom]:
+    return [atom for one in block.operands for atom in one.atoms if atom.of is not None]
+
+
+LAWS: tuple[Callable[[m.Mapping], Iterator[Diagnostic]], ...] = (
+    blocks_pair,
+    axes_agree,
+    no_diagonals,
+    replicas_stand_once,
+    formulas_invert,
+    holes_are_injective,
+    names_are_known,
+    dtypes_are_known,
+    sizes_depend_on_indices,
+)

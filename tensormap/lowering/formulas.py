@@ -8,6 +8,7 @@ from tensormap.diagnostics import Diagnostic, Label, MappingError
 from tensormap.language import mapping as m
 from tensormap.language.expressions import Missing
 from tensormap.language.functions import INVERSES
+from tensormap.language.inverse import tensor_count
 from tensormap.lowering import plan
 from tensormap.lowering.known import Known
 
@@ -57,32 +58,6 @@ def backward(formula: m.Formula, value: plan.Formula, known: Known, positions: M
             return backward(argument, plan.Function(INVERSES[name], (value,)), known, positions)
         case _:
             raise ValueError("no inverse")
-
-
-def tensor_count(formula: m.Formula) -> int:
-    """Count the tensors in a formula."""
-    match formula:
-        case m.Operand():
-            return 1
-        case m.Scalar():
-            return 0
-        case m.Function(arguments=arguments):
-            return sum(tensor_count(each) for each in arguments)
-
-
-def invertible(formula: m.Formula) -> bool:
-    """Say whether a formula holds one tensor and only steps with an inverse around it."""
-    match formula:
-        case m.Operand():
-            return True
-        case m.Scalar():
-            return False
-        case m.Function(name="+" | "-" | "*" | "/", arguments=(left, right)):
-            return tensor_count(formula) == 1 and (invertible(left) or invertible(right))
-        case m.Function(name=name, arguments=(argument,)):
-            return name in INVERSES and invertible(argument)
-        case _:
-            return False
 
 
 def substitute(formula: plan.Formula, operands: tuple[plan.Formula, ...]) -> plan.Formula:

@@ -13,6 +13,7 @@ from tensormap.checkpoints.catalog import TensorInfo
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
+from tensormap.language.inverse import invertible
 from tensormap.language.layout import Block, Layout, Rest, size as axis_size
 from tensormap.language.names import Template, formatter
 from tensormap.language.pairing import Pair, TermBlock, block_atoms, pair
@@ -343,7 +344,7 @@ class _Lowering:
         content = term.content
         assert isinstance(content, m.Stored)
         target = content.tensors[0]
-        if len(content.tensors) != 1 or not formulas.invertible(content.formula):
+        if len(content.tensors) != 1 or not invertible(content.formula):
             self.findings.append(
                 Diagnostic("not-invertible", "this side cannot be solved for one tensor", (Label(term.span),))
             )
@@ -841,7 +842,7 @@ class _Writer:
         rest = self._rest(sources, [place])
         if rest is None:
             return
-        if len(sources) != 1 or not formulas.invertible(self.left.formula):
+        if len(sources) != 1 or not invertible(self.left.formula):
             raise CheckpointError(
                 Diagnostic("not-invertible", "this cannot be verified against a constant", (Label(self.rule.span),))
             )
