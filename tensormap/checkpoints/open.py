@@ -39,12 +39,12 @@ def open_file(path: Path, relative: str) -> OpenFile:
             return torch_legacy.open_file(path, relative)
 
 
-def check_records(path: Path, relative: str) -> None:
+def verify_records(path: Path, relative: str) -> None:
     """Read a whole file and hold it against the checksums it carries, if any; CheckpointError where they differ."""
     with Reader(path, relative) as file:
         found = content.kind(file.head(content.HEAD), file.size)
     if found == "zip":
-        torch_zip.check_records(path, relative)
+        torch_zip.verify_records(path, relative)
 
 
 def open_checkpoint(path: Path, *, files: Sequence[Path] | None = None) -> Catalog:

@@ -66,7 +66,8 @@ class TorchRules:
             case ("storage" | b"storage", Global(_, kind), str(key), str() | bytes() | None, int(count), *rest) if (
                 count >= 0 and type(count) is int and len(rest) == self.legacy
             ):
-                dtype = BY_NAME["uint8"] if kind == "UntypedStorage" else BY_STORAGE.get(kind)
+                untyped = kind.removeprefix("_") == "UntypedStorage"
+                dtype = BY_NAME["uint8"] if untyped else BY_STORAGE.get(kind)
                 if dtype is None:
                     return Instance(f"torch.{kind}")
                 storage = Storage(key, dtype, count, _view(rest[0] if rest else None, count))
@@ -216,6 +217,8 @@ _BUILD: dict[tuple[str, str], Callable[[TorchRules, tuple[Any, ...]], Any]] = {
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
     ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"): _first,
     ("torch._tensor", "_rebuild_from_type_v2"): TorchRules.rebuild_from_type,
+    ("torch._tensor", "_rebuild_from_type"): TorchRules.rebuild_from_type,
+    ("torch.tensor", "_rebuild_from_type"): TorchRules.rebuild_from_type,
     ("torch._utils", "_rebuild_qtensor"): _opaque("a quantized tensor"),
     ("torch._utils", "_rebuild_sparse_tensor"): _opaque("a sparse tensor"),
     ("torch._utils", "_rebuild_nested_tensor"): _opaque("a nested tensor"),

@@ -19,7 +19,7 @@ from tensormap.checkpoints.torch_objects import TorchRules, contents, place
 from tensormap.checkpoints.zip_records import Archive, check_record, open_archive, read_record
 from tensormap.diagnostics import CheckpointError
 
-__all__ = ["check_records", "layout", "open_file"]
+__all__ = ["layout", "open_file", "verify_records"]
 
 PICKLE_CAP = 256_000_000
 
@@ -48,7 +48,7 @@ def open_file(path: Path, relative: str) -> OpenFile:
         return OpenFile("torch", file.source(digest), tensors, {}, found.objects)
 
 
-def check_records(path: Path, relative: str) -> None:
+def verify_records(path: Path, relative: str) -> None:
     """Read a whole torch file; CheckpointError where a record's bytes are not those that were written."""
     with Reader(path, relative) as file:
         archive = _archive(file)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tensormap.checkpoints.open import check_records, open_file
+from tensormap.checkpoints.open import open_file, verify_records
 from tensormap.diagnostics import CheckpointError, Diagnostic
 
 SECONDS = 15  # on a machine that others use as well
@@ -21,8 +21,7 @@ def refused(path: Path, name: str, *, traced: bool = False) -> Diagnostic:
         tracemalloc.start()
     try:
         with pytest.raises(CheckpointError) as error:
-            open_file(path, name)
-            check_records(path, name)
+            _read(path, name)
     finally:
         peak = tracemalloc.get_traced_memory()[1] if traced else 0
         tracemalloc.stop()
@@ -34,3 +33,8 @@ def refused(path: Path, name: str, *, traced: bool = False) -> Diagnostic:
     assert found.message.isprintable()
     assert all(note.isprintable() for note in found.notes)
     return found
+
+
+def _read(path: Path, name: str) -> None:
+    open_file(path, name)
+    verify_records(path, name)

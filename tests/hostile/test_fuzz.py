@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tensormap.checkpoints.open import check_records, open_checkpoint
+from tensormap.checkpoints.open import open_checkpoint, verify_records
 from tensormap.checkpoints.read import load_tensor
 from tensormap.diagnostics import CheckpointError
 
@@ -77,7 +77,7 @@ def loaded(path: Path) -> dict[str, np.ndarray] | None:
     """Open a file, check its records and read every tensor; None where it is refused."""
     try:
         catalog = open_checkpoint(path)
-        check_records(path, path.name)
+        verify_records(path, path.name)
         return {name: load_tensor(catalog, name) for name in catalog.tensors}
     except CheckpointError as error:
         assert all(f"`{path.name}`" in each.message for each in error.diagnostics)  # noqa: PT017

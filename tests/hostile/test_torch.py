@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tensormap.checkpoints.catalog import Catalog, Opaque
-from tensormap.checkpoints.open import check_records, open_checkpoint, open_file
+from tensormap.checkpoints.open import open_checkpoint, open_file, verify_records
 from tensormap.checkpoints.read import load_tensor
 from tests.hostile.refusals import refused
 from tests.hostile.zips import (
@@ -152,11 +152,14 @@ ZIPS: dict[str, tuple[bytes, str]] = {
     "big-endian": (archive([members()[0], Member(b"x/byteorder", b"big"), *members()[2:]]), "big-endian"),
     "byte order of a megabyte": (archive([members()[0], Member(b"x/byteorder", b"x" * 2**20), *members()[2:]]), "zip-invalid"),
     "TorchScript": (archive([*members(), Member(b"x/constants.pkl", b"x")]), "torch-script"),
-    "bit flip in a record": (changed(2, data=b"\x01" + FOUR[1:], crc=zlib.crc32(FOUR)), "record-damaged"),
-    "bit flip in the pickle": (changed(0, crc=5), "record-damaged"),
-    "bit flip in a record nobody needs": (changed(3, crc=5), "record-damaged"),
+    "bit flip in a record": (changed(2, data=b"\x01" + FOUR[1:], crc=zlib.crc32(FOUR)), "damaged-record"),
+    "bit flip in the pickle": (changed(0, crc=5), "damaged-record"),
+    "bit flip in a record nobody needs": (changed(3, crc=5), "damaged-record"),
     "storage outside of its folder": (torch_file(held(tensor(storage("../data.pkl")))), "pickle-invalid"),
 }  # fmt: skip
+
+UNTYPED = storage(kind="torch.storage\nUntypedStorage", count=16)
+V3 = "torch._utils\n_rebuild_tensor_v3"
 
 PICKLES: dict[str, bytes] = {
     # the machine
@@ -241,10 +244,8 @@ PICKLES: dict[str, bytes] = {
     "a hundred dimensions": held(tensor(shape=(1,) * 100, strides=(1,) * 100)),
     "sizes in a list": held(b"ctorch._utils\n_rebuild_tensor\n(" + storage() + b"K\0](K\x04e" + numbers((1,)) + b"tR"),
     "sizes that are text": held(b"ctorch._utils\n_rebuild_tensor\n(" + storage() + b"K\0" + text("4") + numbers((1,)) + b"tR"),
-    "v3 of a wider dtype": held(
-        tensor(storage(kind="torch.storage\nUntypedStorage", count=16), shape=(16,), call="torch._utils\n_rebuild_tensor_v3", more=b"ctorch\nuint16\n")
-    ),
-    "v3 without a dtype": held(tensor(call="torch._utils\n_rebuild_tensor_v3", more=b"N")),
+    "v3 of a wider dtype": held(tensor(UNTYPED, shape=(16,), call=V3, more=b"ctorch\nuint16\n")),
+    "v3 without a dtype": held(tensor(call=V3, more=b"N")),
     "two tensors of one name": pickled(b"}(" + text("1") + tensor() + b"K\x01" + tensor() + b"u"),
     "parameter of nothing": held(b"ctorch._utils\n_rebuild_parameter\n)R"),
     "type of nothing": held(b"ctorch._tensor\n_rebuild_from_type_v2\n)R"),
@@ -306,7 +307,7 @@ def test_what_the_attacks_start_from_is_accepted(tmp_path: Path) -> None:
     ):
         path = tmp_path / "a.pt"
         path.write_bytes(data)
-        check_records(path, NAME)
+        verify_records(path, NAME)
         catalog: Catalog = open_checkpoint(path)
         assert load_tensor(catalog, "w").tolist() == [1, 2, 3, 4]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tensormap.checkpoints import content, torch_legacy
-from tensormap.checkpoints.open import check_records, open_file
+from tensormap.checkpoints.open import open_file, verify_records
 from tensormap.diagnostics import CheckpointError
 from tests.stored import Stored
 from tests.unit.checkpoints.test_safetensors import DTYPES, SHAPES, some
@@ -67,7 +67,7 @@ def test_the_whole_pickle_is_the_fingerprint(tmp_path: Path) -> None:
 
 
 def test_there_is_nothing_to_check(tmp_path: Path) -> None:
-    check_records(saved(tmp_path / "a.pt", {"a": torch.ones(1)}), "a.pt")
+    verify_records(saved(tmp_path / "a.pt", {"a": torch.ones(1)}), "a.pt")
 
 
 def test_the_oldest_format_is_refused_with_a_reason(tmp_path: Path) -> None:

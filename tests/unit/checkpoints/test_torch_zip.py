@@ -38,7 +38,7 @@ def test_a_real_file_reads_as_torch_reads_it(path: Path) -> None:
     expected = dict(flat(torch.load(path, map_location="cpu", weights_only=False)))
     assert list(found.tensors) == list(expected)
     assert values(path, found) == {keys: Stored.of(tensor) for keys, tensor in expected.items()}
-    torch_zip.check_records(path, path.name)
+    torch_zip.verify_records(path, path.name)
 
 
 def test_there_are_views_among_the_real_files() -> None:
@@ -181,7 +181,7 @@ def test_a_damaged_record_is_found_only_by_reading_it(tmp_path: Path) -> None:
     path.write_bytes(data)
     torch_zip.open_file(path, "a")
     with pytest.raises(CheckpointError, match="do not match their checksum"):
-        torch_zip.check_records(path, "a")
+        torch_zip.verify_records(path, "a")
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_a_layout_is_loaded_by_torch_and_ourselves(
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
     found = torch_zip.open_file(path, "a.pt")
-    torch_zip.check_records(path, "a.pt")
+    torch_zip.verify_records(path, "a.pt")
     assert values(path, found) == stored
     assert found.objects == {(key,): value for key, value in TREE.items()}
     assert all(info.offset % 64 == 0 for info in found.tensors.values())
