@@ -374,7 +374,7 @@ def _known_names(mapping: m.Mapping) -> set[str]:
             layouts = [tensor.layout for tensor in stored((term,))]
             if isinstance(term.content, m.Fixed) and term.content.layout is not None:
                 layouts.append(term.content.layout)
-                for layout in layouts:
+            for layout in layouts:
                 for atom in atoms(layout):
                     known.update(name.partition("[")[0] for name in atom.size.dimensions)
     return known
