@@ -1,0 +1,53 @@
+"""The command line. It and `commands` are all that prints or exits.
+
+What a command needs is imported when it runs: `--help` loads click and nothing else.
+"""
+
+from __future__ import annotations
+
+import click
+
+from tensormap.commands.checkpoints import diff, inspect
+from tensormap.commands.convert import apply, plan, verify
+from tensormap.commands.mappings import check, explain, fmt, list_
+from tensormap.version import VERSION
+
+_CODES = """\b
+Exit codes:
+  0    done
+  1    findings (check, diff, verify, fmt --check)
+  2    the mapping or the command line is at fault
+  3    the checkpoint is at fault, or does not fit the mapping
+  4    the disk
+  5    locked by another run, or an interrupted one waits for --resume
+  70   a bug in tensormap
+"""
+
+
+class _InOrder(click.Group):
+    """Lists commands as they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    epilog=_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(VERSION, prog_name="tensormap")
+def cli() -> None:
+    """Convert model checkpoints between layouts with mapping files: tensor equations, read both ways.
+
+    Results go to stdout, everything else to stderr.
+    """
+
+
+for _command in (apply, plan, verify, inspect, diff, list_, check, fmt, explain):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line, and exit."""
+    cli(prog_name="tensormap")

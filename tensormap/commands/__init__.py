@@ -1,0 +1,1 @@
+"""The commands, by what they are about. Like `cli`, which they are part of, they print and exit."""

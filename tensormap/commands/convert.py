@@ -1,0 +1,230 @@
+"""`plan`, `apply` and `verify`: from one layout to the other."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tensormap import shown
+from tensormap.commands import differences, options, outcome, terminal
+from tensormap.commands.progress import bar
+
+if TYPE_CHECKING:
+    from tensormap.api import Plan, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a plan depends on, as the command line gives it."""
+
+    to: str | None
+    settings: dict[str, str]
+    configs: tuple[Path, ...]
+    dtype: str | None
+    max_shard_size: str
+    like: Path | None
+    trust: str | None
+
+    def plan(self, mapping: str, source: Path) -> Plan:
+        """Plan a conversion; the plan's root is absolute, so that it can be applied from anywhere."""
+        from tensormap import api
+
+        made = api.plan(
+            mapping,
+            source,
+            self.to,
+            self.settings,
+            self.max_shard_size,
+            self.dtype,
+            config=self.configs or None,
+            like=self.like,
+            trust=self.trust,
+        )
+        return replace(made, steps=replace(made.steps, root=os.path.abspath(made.steps.root)))
+
+
+def _wanted(given: dict[str, Any]) -> Wanted:
+    """Take the planning options out of a command's."""
+    return Wanted(**{name: given.pop(name) for name in options.PLANNED})
+
+
+@click.command(cls=outcome.Command)
+@click.argument("mapping")
+@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
+@options.planning
+@click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Keep the plan, for `apply --plan FILE`.")
+@options.json_option
+def plan(mapping: str, source: Path, *, save: Path | None, as_json: bool, **given: Any) -> None:
+    """Show what `apply` would do, reading headers and configs only.
+
+    MAPPING is the name of a bundled mapping (see `list`) or a file; SRC a checkpoint: a directory or a file.
+    """
+    made = _wanted(given).plan(mapping, source)
+    if save is not None:
+        _write(save, made.to_json())
+    if as_json:
+        terminal.out(made.to_json())
+        return
+    terminal.out(str(made))
+    if save is not None:
+        terminal.err(f"saved; `tensormap apply --plan {save} DST` runs it")
+
+
+@click.command(cls=outcome.Command)
+@click.argument("places", metavar="[MAPPING SRC] DST", nargs=-1)
+@options.planning
+@click.option(
+    "--plan",
+    "plan_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Run a saved plan, which knows its mapping and source; `-` reads stdin.",
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("--discard", is_flag=True, help="Remove what an interrupted run left, and start anew.")
+@click.option("--overwrite", is_flag=True, help="Replace a target that exists, once the new one is complete.")
+@click.option("--checksum", is_flag=True, help="Write SHA256SUMS, for `sha256sum -c`.")
+@click.option("--trust-crc", is_flag=True, help="Do not check the checksums that torch files carry.")
+@options.running
+@options.json_option
+@options.quiet_option
+@click.pass_context
+def apply(
+    ctx: click.Context,
+    /,
+    places: tuple[str, ...],
+    *,
+    plan_file: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Convert the checkpoint SRC, and write the result to the directory DST.
+
+    MAPPING is the name of a bundled mapping (see `list`) or a file. DST appears when it is complete; a run that is stopped
+    leaves it as it was.
+
+    \b
+      tensormap apply neox/llama checkpoints/run hf --to hf
+      tensormap apply --plan plan.json hf
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    wanted = _wanted(given)
+    made, target = _planned(ctx, places, plan_file, wanted)
+    ctx.meta["tensormap.resumable"] = lambda: _is_resumable(target)
+    if given["resume"] and (given["discard"] or given["overwrite"]):
+        raise click.UsageError("--resume goes on with what --discard and --overwrite remove: give one of them", ctx)
+    from tensormap import api
+
+    with bar(quiet=quiet) as progress:
+        report = api.apply(made, target, progress=progress, **given)
+    if as_json:
+        terminal.out_json(_as_data(report))
+    elif not quiet:
+        terminal.out(_as_text(report))
+
+
+def _planned(ctx: click.Context, places: tuple[str, ...], plan_file: Path | None, wanted: Wanted) -> tuple[Plan, Path]:
+    """Return the plan to run and where its result goes."""
+    if plan_file is None:
+        if len(places) != 3:
+            raise click.UsageError("give MAPPING, SRC and DST; or --plan FILE and DST", ctx)
+        mapping, source, target = places
+        return wanted.plan(mapping, Path(source)), Path(target)
+    if len(places) != 1:
+        raise click.UsageError("a plan knows its mapping and source: give --plan FILE and DST", ctx)
+    decided = options.planning_given(ctx)
+    if decided:
+        raise click.UsageError(f"{decided[0]} was decided when the plan was made", ctx)
+    from tensormap.api import Plan
+
+    data = sys.stdin.buffer.read() if str(plan_file) == "-" else plan_file.read_bytes()
+    return Plan.from_json(data.decode("utf-8", "replace")), Path(places[0])
+
+
+def _is_resumable(target: Path) -> bool:
+    from tensormap.runtime.staging import Staging
+
+    return Staging(Path(os.path.realpath(target))).root.exists()
+
+
+def _as_text(report: Report) -> str:
+    speed = report.bytes_written / report.seconds if report.seconds > 0 else 0
+    head = (
+        f"wrote {report.target}: {shown.counted(len(report.files), 'file')}, {shown.size(report.bytes_written)}"
+        f" in {report.seconds:.1f} s ({shown.size(int(speed))}/s)"
+    )
+    lines = [head]
+    if report.resumed:
+        lines.append(f"{shown.counted(len(report.resumed), 'file')} had been written before")
+    if report.verified:
+        lines.append(f"{shown.counted(report.verified, 'comparison')} of source tensors found them equal")
+    return "\n".join([*lines, *(f"note: {shown.plain(each)}" for each in report.notes)])
+
+
+def _as_data(report: Report) -> dict[str, Any]:
+    return {
+        "target": str(report.target),
+        "files": list(report.files),
+        "resumed": list(report.resumed),
+        "bytes_read": report.bytes_read,
+        "bytes_written": report.bytes_written,
+        "verified": report.verified,
+        "seconds": round(report.seconds, 3),
+        "notes": list(report.notes),
+    }
+
+
+@click.command(cls=outcome.Command)
+@click.argument("mapping")
+@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DST", type=click.Path(path_type=Path))
+@options.planning
+@options.running
+@options.json_option
+@options.quiet_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    /,
+    mapping: str,
+    source: Path,
+    target: Path,
+    *,
+    workers: int | None,
+    memory: str,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Compute the conversion of SRC again and compare it with DST, element by element. Nothing is written."""
+    from tensormap import api
+    from tensormap.lowering import direction
+    from tensormap.lowering.sources import open_side
+    from tensormap.runtime.verify import compare
+
+    wanted = _wanted(given)
+    made = wanted.plan(mapping, source).steps
+    turned = direction.towards(api.load(mapping).resolved, made.side)
+    opened = open_side(turned, turned.sides[1], target, api.settings_of(wanted.settings), ())
+    with bar(quiet=quiet) as progress:
+        found = compare(
+            made,
+            opened.catalog,
+            workers=workers or len(os.sched_getaffinity(0)),
+            memory=api.parse_size(memory),
+            progress=progress,
+        )
+    count = sum(len(each.tensors) for each in made.outputs)
+    ctx.exit(differences.show(found, count, ("what would be written", str(target)), as_json=as_json, quiet=quiet))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole, or not at all."""
+    from tensormap.commands.files import replace_file
+
+    replace_file(path, text.encode())

@@ -1,0 +1,127 @@
+"""How a command ends: its exit code, and what is said about it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from tensormap.commands import terminal
+from tensormap.diagnostics import BusyError, CheckpointError, Diagnostic, TensormapError
+
+FOUND = 1
+MAPPING = 2
+CHECKPOINT = 3
+DISK = 4
+BUSY = 5
+BUG = 70
+PIPE = 141
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
+class Command(click.Command):
+    """A command whose errors become exit codes. With `--json`, findings go to stdout as JSON."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["tensormap.args"] = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with _termination():
+                super().invoke(ctx)
+                sys.stdout.flush()
+        except TensormapError as error:
+            ctx.exit(_report(ctx, error.diagnostics, _code(error)))
+        except BrokenPipeError:
+            _silence()
+            ctx.exit(PIPE)
+        except OSError as error:
+            ctx.exit(_report(ctx, [disk(error)], DISK))
+        except KeyboardInterrupt:
+            _interrupted(ctx, INTERRUPTED, "interrupted")
+        except Terminated:
+            _interrupted(ctx, TERMINATED, "terminated")
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception:  # noqa: BLE001 - what is left is a bug
+            traceback.print_exc()
+            terminal.err(
+                "\nthis is a bug in tensormap, and nothing was published: please report the lines above, with the command"
+                " and the mapping, to the project's issue tracker"
+            )
+            ctx.exit(BUG)
+
+
+def disk(error: OSError) -> Diagnostic:
+    """Return what the operating system refused as a finding."""
+    said = (error.strerror or str(error) or type(error).__name__).lower()
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return Diagnostic("disk", f"{' and '.join(f'`{name}`' for name in names)}: {said}" if names else said)
+
+
+def _code(error: TensormapError) -> int:
+    match error:
+        case CheckpointError():
+            return CHECKPOINT
+        case BusyError():
+            return BUSY
+        case _:
+            return MAPPING
+
+
+def _report(ctx: click.Context, findings: tuple[Diagnostic, ...] | list[Diagnostic], code: int) -> int:
+    if ctx.params.get("as_json"):
+        terminal.out_json({"exit": code, "diagnostics": terminal.as_json(findings)})
+    else:
+        terminal.show(findings)
+    return code
+
+
+def _interrupted(ctx: click.Context, code: int, what: str) -> NoReturn:
+    """Say how a run goes on, where there is something to go on from."""
+    resume = ctx.meta.get("tensormap.resumable")
+    terminal.err(f"\n{what}")
+    if resume is not None and resume():
+        arguments = [each for each in ctx.meta["tensormap.args"] if each != "--resume"]
+        terminal.err("the target is as it was; to go on from here:")
+        terminal.err(f"  tensormap {ctx.info_name} {shlex.join(arguments)} --resume")
+    ctx.exit(code)
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that what is open is closed."""
+
+    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _silence() -> None:
+    """Let nothing more be written to a pipe that nobody reads."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,0 +1,70 @@
+"""What is written to stdout and stderr, and whether in colour."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from tensormap.diagnostics import Diagnostic
+
+MOST = 50
+"""Findings shown at most; `--json` gives all."""
+
+
+def out(text: str) -> None:
+    """Write a result to stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+def out_json(value: Any) -> None:
+    """Write a result to stdout for a program to read."""
+    json.dump(value, sys.stdout, indent=2, default=str)
+    sys.stdout.write("\n")
+
+
+def err(text: str) -> None:
+    """Write to stderr what is no result."""
+    sys.stderr.write(f"{text}\n")
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Tell whether a stream shows what is drawn on it."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def has_color(stream: TextIO) -> bool:
+    """Tell whether a stream shows colours that the user wants (https://no-color.org)."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def show(findings: Sequence[Diagnostic]) -> None:
+    """Write findings to stderr."""
+    from tensormap.render import render
+
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stderr) else None
+    color = has_color(sys.stderr)
+    sys.stderr.write("".join(f"{render(each, color=color, width=width)}\n\n" for each in findings[:MOST]))
+    if len(findings) > MOST:
+        err(f"and {len(findings) - MOST} more findings; `--json` gives all of them")
+
+
+def as_json(findings: Iterable[Diagnostic]) -> list[dict[str, Any]]:
+    """Return findings as plain data."""
+    from tensormap.render import render_json
+
+    return [render_json(each) for each in findings]
+
+
+def table(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
+    """Return rows with their columns aligned, two blanks apart."""
+    if not rows:
+        return []
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]) - 1)]
+    return [
+        indent + "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        for row in rows
+    ]
