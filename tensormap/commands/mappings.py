@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tensormap import shown
 from tensormap.commands import options, outcome, terminal
 from tensormap.diagnostics import Diagnostic, MappingError, Source
 
 if TYPE_CHECKING:
     from tensormap.language.checks import Findings
+    from tensormap.language.losses import Loss
     from tensormap.language.mapping import Mapping
 
 _HEADER = re.compile(r"^mapping\s+(\S+)\s*<->\s*(\S+)", re.MULTILINE)
@@ -45,10 +47,10 @@ def check(ctx: click.Context, mappings: tuple[str, ...], *, as_json: bool) -> No
             results.append(_check_data(name, mapping, findings, wrong))
             continue
         terminal.show(wrong)
-        if mapping is not None and findings is not None:
+        if mapping is not None and findings is not None and not findings.errors:
             for line in _check_lines(mapping, findings):
                 terminal.out(line)
-        terminal.out(f"{name}: {len(wrong)} {'finding' if len(wrong) == 1 else 'findings'}" if wrong else f"{name}: ok")
+        terminal.out(f"{name}: {shown.counted(len(wrong), 'finding') if wrong else 'ok'}")
         if number + 1 < len(sources):
             terminal.out("")
     if as_json:
@@ -66,33 +68,38 @@ def _checked(name: str, source: Source) -> tuple[Mapping | None, Findings | None
         findings = checks.check(mapping)
     except MappingError as error:
         return None, None, list(error.diagnostics)
-    return mapping, findings, [*_part(findings, "errors"), *_part(findings, "warnings")]
-
-
-def _part(findings: Findings, name: str) -> tuple[Any, ...]:
-    return tuple(getattr(findings, name, ()))
-
-
-def _losses(findings: Findings) -> dict[str, tuple[Any, ...]]:
-    return dict(getattr(findings, "losses", {}))
+    return mapping, findings, [*findings.errors, *findings.warnings]
 
 
 def _check_lines(mapping: Mapping, findings: Findings) -> Iterator[str]:
-    yield from _list("proved for every size that meets the `require`s:", _part(findings, "proved"))
-    yield from _list("left to be checked for these sizes:", _part(findings, "left"))
+    yield from _list("proved for every size that meets the `require`s:", findings.proved)
+    yield from _list("left to be checked for these sizes:", findings.left)
     left, right = (side.name for side in mapping.sides)
     for start, end in ((left, right), (right, left)):
-        losses = _losses(findings).get(end, ())
+        losses = findings.losses[end]
         if losses:
-            yield from _list(f"{start} -> {end} loses:", [f"{each.kind}: {each.text}" for each in losses])
+            yield from _list(f"{start} -> {end} loses:", [f"{_loss(each)}  ({_where(each)})" for each in losses])
         else:
             yield f"{start} -> {end}: lossless"
 
 
-def _list(title: str, items: Any) -> Iterator[str]:
-    if items:
-        yield title
-        yield from (f"  {each}" for each in items)
+def _loss(loss: Loss) -> str:
+    return f"{loss.kind}: {shown.plain(loss.text)}"
+
+
+def _where(loss: Loss) -> str:
+    source = loss.span.source
+    return f"{source.name}:{source.text.count(chr(10), 0, loss.span.start) + 1}"
+
+
+def _list(title: str, items: Iterable[str]) -> Iterator[str]:
+    yield title
+    nothing = True
+    for each in items:
+        nothing = False
+        yield f"  {each}"
+    if nothing:
+        yield "  nothing"
 
 
 def _check_data(
@@ -101,11 +108,11 @@ def _check_data(
     data: dict[str, Any] = {"mapping": name, "diagnostics": terminal.as_json(wrong)}
     if mapping is not None and findings is not None:
         data["sides"] = [side.name for side in mapping.sides]
-        data["proved"] = list(_part(findings, "proved"))
-        data["left"] = list(_part(findings, "left"))
+        data["proved"] = list(findings.proved)
+        data["left"] = list(findings.left)
         data["losses"] = {
-            side: [{"kind": each.kind, "text": each.text} for each in losses]
-            for side, losses in _losses(findings).items()
+            side: [{"kind": each.kind, "text": each.text, "rule": _where(each)} for each in losses]
+            for side, losses in findings.losses.items()
         }
     return data
 

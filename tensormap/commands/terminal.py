@@ -45,11 +45,13 @@ def show(findings: Sequence[Diagnostic]) -> None:
     """Write findings to stderr."""
     from tensormap.render import render
 
+    if not findings:
+        return
     width = shutil.get_terminal_size().columns if is_terminal(sys.stderr) else None
     color = has_color(sys.stderr)
-    sys.stderr.write("".join(f"{render(each, color=color, width=width)}\n\n" for each in findings[:MOST]))
+    err("\n\n".join(render(each, color=color, width=width) for each in findings[:MOST]))
     if len(findings) > MOST:
-        err(f"and {len(findings) - MOST} more findings; `--json` gives all of them")
+        err(f"\nand {len(findings) - MOST} more findings; `--json` gives all of them")
 
 
 def as_json(findings: Iterable[Diagnostic]) -> list[dict[str, Any]]:
