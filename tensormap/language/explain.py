@@ -211,6 +211,8 @@ def _comparison(stop: Stop) -> Diagnostic | None:
         return Diagnostic(
             "syntax", "expected `=`, not `==`", (_label(stop, found),), help=("`==` compares two values",)
         )
+    if found.kind == "ARROW" and _shown(found) == "<-" and "LESS" in stop.expected and "ARROW" not in stop.expected:
+        return Diagnostic("syntax", "`<-` is an arrow", (_label(stop, found),), help=("write `< -` to compare",))
     if found.kind in ("COMPARE", "LESS") or found.text == "in":
         earlier = [each for each in stop.level if each.kind in ("COMPARE", "LESS", "IN")]
         if earlier and "AND" in stop.expected:
@@ -221,13 +223,14 @@ def _comparison(stop: Stop) -> Diagnostic | None:
 
 def _layout(stop: Stop) -> Diagnostic | None:
     """Find mistakes inside `[ ]` and `( )` of a layout."""
-    found, previous = stop.found, stop.previous
-    if found.kind == "_COMMA" and "ELLIPSIS" in stop.expected and previous:
+    found = stop.found
+    axes = "ELLIPSIS" in stop.expected and "STRING" not in stop.expected
+    if found.kind == "_COMMA" and axes:
         return Diagnostic("syntax", "axes are separated by spaces, not commas", (_label(stop, found),))
-    if found.kind == "STAR" and ("ELLIPSIS" in stop.expected or ("RSQB" in stop.expected and "COLON" in stop.expected)):
+    if found.kind == "STAR" and (axes or ("RSQB" in stop.expected and "COLON" in stop.expected)):
         message = "axes side by side multiply; `*` is not written in a layout"
         return Diagnostic("syntax", message, (_label(stop, found),), help=("write `(a b)`",))
-    if found.kind == "PLUS" and "RSQB" in stop.expected and "ELLIPSIS" in stop.expected:
+    if found.kind == "PLUS" and "RSQB" in stop.expected and axes:
         message = "a sum of axes stands in parentheses"
         return Diagnostic("syntax", message, (_label(stop, found),), help=("write `[(a + b)]`",))
     level = stop.level
@@ -304,7 +307,7 @@ def _unknown(stop: Stop, word: Word, known: tuple[str, ...], complaint: str, not
     meant = _SYNONYMS.get(text) or did_you_mean(text, known)
     listed = ", ".join(f"`{each}`" for each in known[:-1]) + f" and `{known[-1]}`"
     help = (f"did you mean `{meant}`?",) if meant in known else ()
-    notes = notes if help else (f"there are {listed}", *notes)
+    notes = () if help else (f"there are {listed}", *notes)
     return Diagnostic("unknown-clause", f"`{text}` {complaint}", (_label(stop, word),), notes, help)
 
 

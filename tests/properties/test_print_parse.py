@@ -152,7 +152,7 @@ def _scopes(inner):
 
 
 FILES = node(s.File, tuples(st.recursive(SIMPLE, _scopes, max_leaves=4), 0, 4))
-THOROUGH = settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+THOROUGH = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def read(text):
@@ -168,13 +168,13 @@ def test_a_printed_file_reads_as_the_tree_it_was(file):
     assert print_file(again) == text
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(EXPRESSIONS)
 def test_a_printed_expression_reads_as_the_tree_it_was(expression):
     assert parse_expression(print_expression(expression)) == expression
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(templates(quoted=False))
 def test_a_printed_name_reads_as_the_tree_it_was(template):
     assert parse_template(print_template(template)) == template
