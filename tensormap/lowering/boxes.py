@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping as Map, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from tensormap.language import mapping as m
 from tensormap.language.layout import AxisBlock, Block, Place
@@ -32,6 +33,7 @@ class Boxed:
 
     sizes: tuple[int, ...]
     parts: tuple[Placed, ...]
+    count: int  # of elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ def _box(
                 strides.append(stride)
         coefficients = tuple((name, part.strides[name]) for name in part.strides if name in held and part.strides[name])
         placed.append(Placed(offset, tuple(strides), coefficients))
-    return Boxed(*_merge(tuple(box_sizes), placed))
+    return Boxed(*_merge(tuple(box_sizes), placed), prod(box_sizes))
 
 
 def _merge(sizes: tuple[int, ...], placed: list[Placed]) -> tuple[tuple[int, ...], tuple[Placed, ...]]:

@@ -14,7 +14,7 @@ from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
-from tensormap.language.layout import Block, Layout, Rest, size as axis_size
+from tensormap.language.layout import REST, Block, Layout, Rest, size as axis_size
 from tensormap.language.names import Template, formatter
 from tensormap.language.pairing import Pair, TermBlock, block_atoms, pair
 from tensormap.language.polynomial import Polynomial
@@ -93,6 +93,7 @@ class _Lowering:
         self.findings: list[Diagnostic] = []
         self.missing: dict[int, list[tuple[m.Tensor, str]]] = {}
         self.guard_cache: dict[tuple[int, tuple[int, ...]], bool] = {}
+        self.guards: dict[int, tuple[tuple[m.Guard, tuple[str, ...]], ...]] = {}
 
     # --- order ------------------------------------------------------------------------------------------------------
 
@@ -216,10 +217,16 @@ class _Lowering:
 
         yield from grow(0, start)
 
+    def _guards(self, rule: m.Rule) -> tuple[tuple[m.Guard, tuple[str, ...]], ...]:
+        """List the conditions of a rule that depend on positions, with the indices they depend on."""
+        if rule.number not in self.guards:
+            found = ((guard, position_names(guard, self.bound.mapping)) for guard in rule.guards)
+            self.guards[rule.number] = tuple(each for each in found if each[1])
+        return self.guards[rule.number]
+
     def _holds(self, rule: m.Rule, place: Map[str, int]) -> bool:
         """Say whether the conditions of a rule hold at these positions."""
-        for guard in rule.guards:
-            needed = position_names(guard, self.bound.mapping)
+        for guard, needed in self._guards(rule):
             if any(name not in place for name in needed):
                 continue
             key = (guard.scope * 2 + guard.negated, tuple(place[name] for name in needed))
@@ -519,11 +526,21 @@ class _Writer:
         self.formatters = [run._formatter(tensor.template) for tensor in self.tensors]
         self.fixed = tuple(dict.fromkeys((*own, *mine, *reduced)))
         self.cache: dict[object, tuple[Boxed, ...]] = {}
-        self.scalars = self._scalar_indices()
-
-    def _scalar_indices(self) -> bool:
-        """Say whether a number in a formula depends on a position."""
-        return True
+        self.ragged = tuple(name for name in self.fixed if self._is_ragged_parent(name))
+        self.virtual = tuple(tensor.template.virtual for tensor in self.tensors)
+        self.to_virtual = target is not None and target.template.virtual
+        self.expected: set[tuple[int, tuple[int, ...]]] = set()
+        self.shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.plain = (
+            isinstance(left, m.Stored)
+            and isinstance(content, m.Stored)
+            and isinstance(left.formula, m.Operand)
+            and isinstance(content.formula, m.Operand)
+            and not self.reduced
+            and not self.spread
+            and not self.to_virtual
+            and not any(self.virtual)
+        )
 
     # --- sources ----------------------------------------------------------------------------------------------------
 
@@ -548,10 +565,10 @@ class _Writer:
         lacking: list[tuple[m.Tensor, str]] = []
         places = self._replicas(place) if self.reduced else [place]
         for each in places:
-            for tensor, write in zip(self.tensors, self.formatters, strict=True):
+            for tensor, write, virtual in zip(self.tensors, self.formatters, self.virtual, strict=True):
                 name = write(each)
                 info: TensorInfo | Virtual | None
-                if tensor.template.virtual:
+                if virtual:
                     info = self.run.virtuals.get(name)
                 else:
                     info = self.run._find(self.rule, tensor, name, each)
@@ -574,7 +591,7 @@ class _Writer:
         if rest is None:
             return False
         generated = self._generated(place)
-        shape = run._shape(target.layout, rest, place)
+        shape = self._target_shape(target, rest, place)
         if generated is not None and any(isinstance(axis, Rest) for axis in target.layout.axes):
             rest = _rest_of(target.layout, run.inputs[generated].shape) or ()
             shape = run._shape(target.layout, rest, place)
@@ -582,13 +599,40 @@ class _Writer:
             return False
         draft.shape = shape
         self._settle_dtype(draft, target, sources, generated)
-        if target.template.virtual:
+        if self.to_virtual:
             run.virtuals.setdefault(draft.name, Virtual(draft.name, shape, draft.dtype))
-        for boxed_list in [self._boxes(sources, places, rest, shape, generated)]:
-            for boxed in boxed_list:
-                draft.covered += _count(boxed.sizes)
+        for boxed in self._boxes(sources, places, rest, shape, generated):
+            draft.covered += boxed.count
+            if self.plain:
+                info = sources[0]
+                assert isinstance(info, TensorInfo)
+                self._copy(draft, boxed, place, info)
+            else:
                 self._steps(draft, boxed, place, places, sources, per, generated)
         return True
+
+    def _target_shape(self, target: m.Tensor, rest: tuple[int, ...], place: Map[str, int]) -> tuple[int, ...]:
+        if target.layout is REST:
+            return rest
+        if self.ragged:
+            return self.run._shape(target.layout, rest, place)
+        if rest not in self.shapes:
+            self.shapes[rest] = self.run._shape(target.layout, rest, place)
+        return self.shapes[rest]
+
+    def _copy(self, draft: Draft, boxed: Boxed, place: Map[str, int], info: TensorInfo) -> None:
+        """Add the step of a pair that only moves one tensor's elements: most pairs are of this kind."""
+        number = self.run._input(info)
+        if number < draft.first:
+            draft.first = number
+        to, source = boxed.parts
+        draft.steps.append(
+            plan.Copy(
+                boxed.sizes,
+                plan.Region(number, _offset(source, place), source.strides),
+                plan.Region(0, _offset(to, place), to.strides),
+            )
+        )
 
     def _rest(
         self, sources: list[TensorInfo | Virtual | None], places: Sequence[Map[str, int]]
@@ -598,10 +642,16 @@ class _Writer:
         fits = True
         for k, info in enumerate(sources):
             tensor = self.tensors[k % count]
-            if isinstance(info, TensorInfo) and not self.run._expected(self.rule, tensor, info, places[k // count]):
-                fits = False
+            if info is None:
                 continue
-            if info is not None and any(isinstance(axis, Rest) for axis in tensor.layout.axes):
+            if isinstance(info, TensorInfo) and (self.ragged or (k % count, info.shape) not in self.expected):
+                if not self.run._expected(self.rule, tensor, info, places[k // count]):
+                    fits = False
+                    continue
+                self.expected.add((k % count, info.shape))
+            if tensor.layout is REST:
+                rest = info.shape
+            elif any(isinstance(axis, Rest) for axis in tensor.layout.axes):
                 rest = _rest_of(tensor.layout, info.shape) or ()
         return rest if fits else None
 
@@ -652,7 +702,7 @@ class _Writer:
         """Return the boxes of this pair: the written tensor first, then each tensor of each replica."""
         place = places[0]
         strides = tuple(info.strides if isinstance(info, TensorInfo) else None for info in sources)
-        ragged = tuple(place[name] for name in place if self._is_ragged_parent(name))
+        ragged = tuple(place.get(name) for name in self.ragged)
         key = (rest, shape, strides, ragged)
         if key not in self.cache:
             blocks: list[Block | None] = [self.pair.right.operands[0]]
@@ -689,7 +739,7 @@ class _Writer:
         run = self.run
         known = run.known
         target = plan.Region(0, _offset(boxed.parts[0], place), boxed.parts[0].strides)
-        virtual = self.target is not None and self.target.template.virtual
+        virtual = self.to_virtual
         content = self.content
         assert isinstance(content, m.Stored)
         if isinstance(self.left, m.Fixed):
@@ -917,6 +967,8 @@ class _Writer:
 
 
 def _offset(part: Placed, place: Map[str, int]) -> int:
+    if not part.coefficients:
+        return part.offset
     offset = part.offset
     for name, coefficient in part.coefficients:
         offset += coefficient * place[name]

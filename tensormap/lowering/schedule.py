@@ -6,6 +6,7 @@ The result is a whole plan: after this nothing is decided any more.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping as Map, Sequence
 from dataclasses import dataclass, replace
@@ -126,27 +127,14 @@ def _main_dtype(drafts: Sequence[Draft]) -> str:
     return counts.most_common(1)[0][0] if counts else "float32"
 
 
-def _natural(name: str) -> tuple[tuple[int, str, int], ...]:
-    """Order names so that 2 comes before 10."""
-    out: list[tuple[int, str, int]] = []
-    digits = ""
-    text = ""
-    for character in name:
-        if character.isascii() and character.isdigit():
-            if text:
-                out.append((0, text, 0))
-                text = ""
-            digits += character
-        else:
-            if digits:
-                out.append((1, "", int(digits)))
-                digits = ""
-            text += character
-    if digits:
-        out.append((1, "", int(digits)))
-    if text:
-        out.append((0, text, 0))
-    return tuple(out)
+_DIGITS = re.compile("([0-9]+)")
+
+
+def _natural(name: str) -> tuple[str | int, ...]:
+    """Order names so that 2 comes before 10: text and numbers in turn."""
+    parts: list[str | int] = list(_DIGITS.split(name))
+    parts[1::2] = map(int, parts[1::2])
+    return tuple(parts)
 
 
 def _digest(bound: Bound, options: Options) -> str:
@@ -201,8 +189,20 @@ def _file(path: str, format_name: str, drafts: Sequence[Draft], layout: FileLayo
         if number == 0:
             steps.extend(draft.steps)
         else:
-            steps.extend(replace(step, target=replace(step.target, tensor=number)) for step in draft.steps)
+            steps.extend(_aimed(step, number) for step in draft.steps)
     return plan.OutputFile(path, format_name, tensors, layout, tuple(steps))
+
+
+def _aimed(step: plan.Step, number: int) -> plan.Step:
+    """Return a step whose target is the tensor of this number."""
+    target = plan.Region(number, step.target.offset, step.target.strides)
+    match step:
+        case plan.Copy(sizes=sizes, source=source):
+            return plan.Copy(sizes, source, target)
+        case plan.Fill(sizes=sizes, value=value):
+            return plan.Fill(sizes, value, target)
+        case plan.Compute(sizes=sizes, sources=sources, formula=formula):
+            return plan.Compute(sizes, sources, formula, target)
 
 
 # --- as a side's patterns say ---------------------------------------------------------------------------------------------
