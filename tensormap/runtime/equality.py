@@ -76,26 +76,28 @@ def tiles(
 def distance(left: Array, right: Array, dtype: str) -> Array:
     """Return how many representable values lie between the elements; equal NaNs are 0 apart, a NaN and a number very far."""
     kind = BY_NAME[dtype].kind
+    size = left.dtype.itemsize
+    raw = raw_dtype(size)
+    far = np.uint64(1 << 62)
     if kind in ("complex", "bool"):
-        return (left.view(raw_dtype(left.dtype.itemsize)) != right.view(raw_dtype(right.dtype.itemsize))).astype(
-            np.uint64
-        ) << 62
+        return np.where(left.view(raw) == right.view(raw), np.uint64(0), far)
     if kind == "float":
-        size = left.dtype.itemsize
-        a, b = _ordered(left.view(raw_dtype(size)), size), _ordered(right.view(raw_dtype(size)), size)
-        apart = np.where(a > b, a - b, b - a).astype(np.uint64)
+        signed = dtype != "float8_e8m0fnu"
+        a, b = _ordered(left.view(raw), size, signed=signed), _ordered(right.view(raw), size, signed=signed)
         nan_left, nan_right = np.isnan(left), np.isnan(right)
-        far = np.uint64(1 << 62)
-        return np.where(nan_left & nan_right, np.uint64(0), np.where(nan_left | nan_right, far, apart))
-    if left.dtype.itemsize < 8:
-        return np.abs(left.astype(np.int64) - right.astype(np.int64)).astype(np.uint64)
-    low, high = np.minimum(left, right), np.maximum(left, right)
-    return high.astype(np.uint64) - low.astype(np.uint64)
+        return np.where(
+            nan_left & nan_right, np.uint64(0), np.where(nan_left | nan_right, far, np.where(a > b, a - b, b - a))
+        )
+    if size < 8:
+        return np.asarray(np.abs(left.astype(np.int64) - right.astype(np.int64)).astype(np.uint64))
+    return np.maximum(left, right).astype(np.uint64) - np.minimum(left, right).astype(np.uint64)
 
 
-def _ordered(bits: Array, size: int) -> Array:
+def _ordered(bits: Array, size: int, *, signed: bool) -> Array:
     """Map floating-point bits to unsigned integers in the order of the values; both zeros to one number."""
     wide = bits.astype(np.uint64)
+    if not signed:
+        return wide
     sign = np.uint64(1 << (8 * size - 1))
     middle = np.uint64(1 << 63)
     magnitude = wide & (sign - np.uint64(1))

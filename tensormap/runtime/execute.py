@@ -72,7 +72,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
     _check_formulas(plan)
     place = Path(os.path.realpath(target))
     _check_apart(plan, place)
-    sources = Sources(plan.root, plan.sources)
+    sources = Sources((plan.root, plan.sources))
     count = workers if workers is not None else max(2, len(os.sched_getaffinity(0)))
     limits = Limits.of(memory, count, tile)
     place.parent.mkdir(parents=True, exist_ok=True)

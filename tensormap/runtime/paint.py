@@ -11,8 +11,6 @@ from tensormap.runtime.parts import Extent, Part
 from tensormap.runtime.sources import Handles
 from tensormap.runtime.tiling import Blocks, Mosaic, Work, elements
 
-Tile = tuple[Work, object]
-
 
 class Painter:
     """Paints tiles for one thread, in a buffer that it uses again."""
@@ -56,18 +54,33 @@ class Painter:
 
     def block(self, work: Blocks, starts: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[tuple[int, memoryview]]:
         """Yield the runs of one box, each with its first byte in the target. They hold until the next call."""
-        part = work.part
-        total = elements(sizes) * part.item
+        first, count = work.parts[0], len(sizes)
+        total = elements(sizes) * work.cell
         target = self._target.reserve(total)
-        strides = row_major(sizes, part.item)
-        self.renderer.render(part, starts, sizes, target, 0, strides)
-        run = contiguous_run(sizes, part.strides, part.item)
-        offsets = [part.offset + sum(start * stride for start, stride in zip(starts, part.strides, strict=True))]
+        strides = row_major(sizes, work.cell)
+        for part in work.parts:
+            inner = part.sizes[count:]
+            begin = (*starts, *(0 for _ in inner))
+            places = (*strides, *part.strides[count:])
+            self.renderer.render(part, begin, (*sizes, *inner), target, part.offset - first.offset, places)
+        outer_strides = first.strides[:count]
+        run = contiguous_run(sizes, outer_strides, work.cell)
+        offsets = [first.offset + sum(start * stride for start, stride in zip(starts, outer_strides, strict=True))]
         outer = total // run
-        for size, stride in zip(sizes, part.strides, strict=True):
+        for size, stride in zip(sizes, outer_strides, strict=True):
             if outer == 1:
                 break
             offsets = [offset + index * stride for offset in offsets for index in range(size)]
             outer //= size
         for position, offset in enumerate(offsets):
             yield offset, target.view[position * run : (position + 1) * run]
+
+
+def runs(painter: Painter, work: Work) -> Iterator[tuple[int, memoryview]]:
+    """Yield all bytes of a piece of work in runs, each with its first byte in the target. A run holds until the next."""
+    if isinstance(work, Mosaic):
+        for low, high in work.tiles():
+            yield low, painter.mosaic(work, low, high)
+    else:
+        for starts, sizes in work.tiles():
+            yield from painter.block(work, starts, sizes)

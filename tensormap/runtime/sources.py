@@ -18,11 +18,13 @@ _BATCH = 512  # buffers to one preadv: half of what Linux takes
 
 
 class Sources:
-    """The source files of one run, relative to `root`. Opened by `Handles`, one for each thread."""
+    """The source files of one run: of each checkpoint the root and its files, numbered through. Opened by `Handles`, one for each
+    thread.
+    """
 
-    def __init__(self, root: str | os.PathLike[str], files: Sequence[SourceFile]) -> None:
-        self.files = tuple(files)
-        self.paths = tuple(os.path.join(root, each.path) for each in files)
+    def __init__(self, *checkpoints: tuple[str | os.PathLike[str], Sequence[SourceFile]]) -> None:
+        self.files = tuple(file for _, files in checkpoints for file in files)
+        self.paths = tuple(os.path.join(root, file.path) for root, files in checkpoints for file in files)
 
     def check(self) -> None:
         """Raise a CheckpointError that names every file that is not as it was when the plan was made."""

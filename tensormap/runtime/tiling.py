@@ -8,8 +8,10 @@ Tiles of a file never overlap, so their order does not matter. Reads nothing.
 
 from __future__ import annotations
 
+import gc
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeAlias
@@ -24,7 +26,8 @@ from tensormap.runtime.parts import Extent, Part, Place, prepare
 LONG = 256 << 10  # runs of a target that are worth a write of their own
 SHORT = 2 << 10  # runs of a transposed tile that still are, because rendering them in order would cost more
 
-READ = 8 << 10  # reads of this size and more are good enough in any order
+CALL = 8 << 10  # bytes that are moved in the time of one read or write
+GOOD = 2.5  # what a byte may cost without a search for a better tile, see `_cost`
 
 Item: TypeAlias = Extent | Part | Piece
 
@@ -62,20 +65,26 @@ class Mosaic:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """One part, cut into boxes of at most `tile` elements along each axis."""
+    """Parts of one shape, cut into boxes of at most `tile` elements along each of their first axes. Along the others, if any, and
+    from part to part the elements lie side by side: together they fill cells of `cell` bytes.
+    """
 
-    part: Part
+    parts: tuple[Part, ...]
+    cell: int
     tile: tuple[int, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes of the axes that are cut."""
+        return self.parts[0].sizes[: len(self.tile)]
 
     def tiles(self) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
         """Yield the tiles as (starts, sizes)."""
-        for starts in starts_of(self.part.sizes, self.tile):
+        sizes = self.sizes
+        for starts in starts_of(sizes, self.tile):
             yield (
                 starts,
-                tuple(
-                    min(tile, size - start)
-                    for start, tile, size in zip(starts, self.tile, self.part.sizes, strict=True)
-                ),
+                tuple(min(most, size - start) for start, most, size in zip(starts, self.tile, sizes, strict=True)),
             )
 
 
@@ -113,6 +122,18 @@ def cut(
     limits: Limits,
 ) -> list[Work]:
     """Return the work that fills a target where `outputs[k]` starts at byte `bases[k]`, in the order of the source bytes."""
+    with _uncollected():
+        return _cut(inputs, outputs, bases, steps, pieces, limits)
+
+
+def _cut(
+    inputs: Sequence[Input],
+    outputs: Sequence[Output],
+    bases: Sequence[int],
+    steps: Sequence[Step],
+    pieces: Sequence[Piece],
+    limits: Limits,
+) -> list[Work]:
     extents, parts = _classify(inputs, outputs, bases, steps)
     extents.sort()
     cutter = _Cutter(limits)
@@ -131,6 +152,18 @@ def cut(
         if piece.data:
             cutter.item(piece, solid=True)
     return sorted([*cutter.work, *cutter.clusters()], key=_source_order)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector from walking a large plan again and again while nothing becomes garbage: half the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def tensor_bytes(output: Output) -> int:
@@ -217,9 +250,10 @@ class _Cutter:
             return
         blocks = {id(part): self._blocks(part) for part in parts}
         if not all(_stands_alone(part, crossing=blocks[id(part)] is not None) for part in parts):
-            crossing = any(blocks[id(part)] is not None for part in parts)
+            crossing = any(self._cost_in_order(part) >= GOOD for part in parts)
             step = _period(parts, self.limits.block if crossing else self.limits.tile)
-            self.work.append(Mosaic.of(low, high, step, items))
+            woven = self._woven(parts) if crossing and not extents else None
+            self.work.append(woven or Mosaic.of(low, high, step, items))
             return
         for item in items:
             block = blocks.get(id(item))
@@ -229,7 +263,7 @@ class _Cutter:
                 self.item(item, solid=False)
             else:
                 budget = self.limits.tile // (item.item if item.moves_bytes else 16)
-                self.work.append(Blocks(item, block or _in_order(item.sizes, max(1, budget))))
+                self.work.append(Blocks((item,), item.item, block or _in_order(item.sizes, max(1, budget))))
 
     def clusters(self) -> Iterator[Mosaic]:
         """Yield the small units, neighbours together."""
@@ -251,24 +285,36 @@ class _Cutter:
         if items:
             yield Mosaic.of(low, high, high - low, items)
 
+    def _cost_in_order(self, part: Part) -> float:
+        """Return what a part's bytes cost where its target is written in order."""
+        place = _main_place(part)
+        width = part.item if part.moves_bytes else 16
+        return 0 if place is None else _cost(place, _in_order(part.sizes, max(1, self.limits.tile // width)))
+
     def _blocks(self, part: Part) -> tuple[int, ...] | None:
         """Return the tile of a part whose source runs another way than its target, where boxes cost fewer calls than order."""
-        place = max(
-            (each for each in part.places if each.generator is None),
-            key=lambda each: elements([n for n, stride in zip(part.sizes, each.strides, strict=True) if stride]),
-            default=None,
-        )
-        if place is None:
+        place = _main_place(part)
+        cost = self._cost_in_order(part)
+        if place is None or cost < GOOD:
             return None
-        width = part.item if part.moves_bytes else 16
-        in_order = _in_order(part.sizes, max(1, self.limits.tile // width))
-        cost = _reads(place, in_order) / elements(in_order)
-        if cost * READ < place.item:
+        tile = _square(part.sizes, place, max(1, self.limits.block // (part.item if part.moves_bytes else 16)))
+        run = contiguous_run(tile, part.strides, part.item)
+        return tile if _cost(place, tile) + CALL / run < cost else None
+
+    def _woven(self, parts: list[Part]) -> Blocks | None:
+        """Return parts that take turns, each with the same number of elements at a time, as blocks of all of them."""
+        ordered = sorted(parts, key=lambda part: part.offset)
+        first = ordered[0]
+        run = contiguous_run(first.sizes, first.strides, first.item)
+        cell = run * len(ordered)
+        outer = sum(stride >= cell for stride in first.strides)
+        alike = all(part.sizes == first.sizes and part.strides == first.strides for part in ordered)
+        in_turn = all(part.offset == first.offset + number * run for number, part in enumerate(ordered))
+        place = _main_place(first)
+        if not (alike and in_turn and outer and first.strides[outer - 1] == cell and place is not None):
             return None
-        tile = _square(part, place, max(1, self.limits.block // width))
-        run = contiguous_run(tile, part.strides, part.item) // part.item
-        blocked = (_reads(place, tile) + elements(tile) / run) / elements(tile)
-        return tile if blocked < cost else None
+        budget = self.limits.block // (cell if all(part.moves_bytes for part in ordered) else 16 * cell // first.item)
+        return Blocks(tuple(ordered), cell, _square(first.sizes[:outer], place, max(1, budget)))
 
 
 def _stands_alone(part: Part, *, crossing: bool) -> bool:
@@ -294,14 +340,24 @@ def _in_order(sizes: tuple[int, ...], budget: int) -> tuple[int, ...]:
     return _grown(sizes, [1] * len(sizes), range(len(sizes) - 1, -1, -1), budget)
 
 
-def _square(part: Part, place: Place, budget: int) -> tuple[int, ...]:
+def _square(sizes: tuple[int, ...], place: Place, budget: int) -> tuple[int, ...]:
     """Return a tile of at most `budget` elements with long runs in the source and in the target."""
-    outward = range(len(part.sizes) - 1, -1, -1)
-    by_source = [axis for _, axis in sorted((stride, axis) for axis, stride in enumerate(place.strides) if stride)]
+    outward = range(len(sizes) - 1, -1, -1)
+    moving = sorted((stride, axis) for axis, stride in enumerate(place.strides[: len(sizes)]) if stride)
+    by_source = [axis for _, axis in moving]
     side = 1 << (budget.bit_length() // 2)
-    tile = list(_grown(part.sizes, [1] * len(part.sizes), by_source, side))
-    tile = list(_grown(part.sizes, tile, outward, budget))
-    return _grown(part.sizes, tile, by_source, budget)
+    tile = list(_grown(sizes, [1] * len(sizes), by_source, side))
+    tile = list(_grown(sizes, tile, outward, budget))
+    return _grown(sizes, tile, by_source, budget)
+
+
+def _main_place(part: Part) -> Place | None:
+    """Return the stored place with the most elements; None where nothing is read."""
+    return max(
+        (each for each in part.places if each.generator is None),
+        key=lambda each: elements([n for n, stride in zip(part.sizes, each.strides, strict=True) if stride]),
+        default=None,
+    )
 
 
 def _grown(sizes: Sequence[int], tile: list[int], order: Sequence[int], budget: int) -> tuple[int, ...]:
@@ -316,15 +372,16 @@ def _grown(sizes: Sequence[int], tile: list[int], order: Sequence[int], budget: 
     return tuple(tile)
 
 
-def _reads(place: Place, tile: Sequence[int]) -> int:
-    """Return how many reads a tile of one place takes, a page and less that is read in vain being free."""
-    _, loops, _ = window(place, tuple(tile))
-    return elements([size for size, _ in loops])
+def _cost(place: Place, tile: tuple[int, ...]) -> float:
+    """Return what reading a tile of one place costs, for each of its bytes, in bytes read; a call counts for `CALL` bytes."""
+    run, loops, _ = window(place, tile)
+    reads = elements([size for size, _ in loops])
+    return reads * (run + CALL) / (elements(tile) * place.item)
 
 
 def _source_order(work: Work) -> tuple[int, int, int]:
     """Return where a piece of work begins to read, so that disks read forward."""
-    items: Sequence[Item] = work.items if isinstance(work, Mosaic) else (work.part,)
+    items: Sequence[Item] = work.items if isinstance(work, Mosaic) else work.parts
     for item in items:
         if isinstance(item, Extent):
             return item.file, item.start, item.low

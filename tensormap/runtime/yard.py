@@ -95,7 +95,9 @@ class Yard:
 
     def _mosaic(self, writing: Writing, work: Mosaic, tiles: list[tuple[int, int]], worker: Worker) -> None:
         for low, high in tiles:
-            writing.write(low, worker.painter.mosaic(work, low, high))
+            data = worker.painter.mosaic(work, low, high)
+            with writing.turn:
+                writing.write_stretch(low, data)
             worker.bytes_done += high - low
         self._done_with(writing, self._filled)
 
@@ -103,9 +105,11 @@ class Yard:
         self, writing: Writing, work: Blocks, boxes: list[tuple[tuple[int, ...], tuple[int, ...]]], worker: Worker
     ) -> None:
         for starts, sizes in boxes:
-            for offset, data in worker.painter.block(work, starts, sizes):
-                writing.write(offset, data)
-                worker.bytes_done += len(data)
+            runs = list(worker.painter.block(work, starts, sizes))
+            with writing.turn:  # many small writes at once would only spin on the inode's lock
+                for offset, data in runs:
+                    writing.write(offset, data)
+            worker.bytes_done += sum(len(data) for _, data in runs)
         self._done_with(writing, self._filled)
 
     def _done_with(self, writing: Writing, then: Callable[[Writing], None]) -> None:

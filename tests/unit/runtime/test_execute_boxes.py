@@ -27,7 +27,7 @@ def _small_thresholds(monkeypatch):
     monkeypatch.setattr(tiling, "GAP", 8)
     monkeypatch.setattr(tiling, "LONG", 48)
     monkeypatch.setattr(tiling, "SHORT", 8)
-    monkeypatch.setattr(tiling, "READ", 32)
+    monkeypatch.setattr(tiling, "CALL", 32)
 
 
 @st.composite
