@@ -9,7 +9,7 @@ from tensormap.checkpoints.json_config import read_json, write_json
 from tensormap.checkpoints.refusal import shown
 from tensormap.checkpoints.yaml_config import read_yaml, write_yaml
 
-__all__ = ["nested_set", "read_json", "read_yaml", "write_json", "write_yaml"]
+__all__ = ["nested_remove", "nested_set", "read_json", "read_yaml", "write_json", "write_yaml"]
 
 
 def nested_set(config: dict[str, Any], dotted_key: str, value: Any) -> None:
@@ -36,3 +36,20 @@ def nested_set(config: dict[str, Any], dotted_key: str, value: Any) -> None:
             )
         table = table[part]
     table[last] = value
+
+
+def nested_remove(config: dict[str, Any], dotted_key: str) -> None:
+    """Remove `rope_parameters.rope_theta` if it is there, and a table that is left empty by it.
+
+    >>> config = {"rope_parameters": {"rope_theta": 10000.0}, "e": 8}
+    >>> nested_remove(config, "rope_parameters.rope_theta")
+    >>> config
+    {'e': 8}
+    """
+    first, _, rest = dotted_key.partition(".")
+    if dotted_key in config:
+        del config[dotted_key]
+    elif rest and isinstance(config.get(first), dict):
+        nested_remove(config[first], rest)
+        if not config[first]:
+            del config[first]

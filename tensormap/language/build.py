@@ -359,6 +359,11 @@ class Builder:
         value, left, arrow, right = children
         return syntax.ConfigLine(value, left, self._arrow(arrow), right, span)
 
+    def config_rest(self, span: Span, children: Children) -> ConfigLine:
+        left, arrow, right = children
+        here, there = syntax.Name(syntax.REST, self._of(left)), syntax.Name(syntax.REST, self._of(right))
+        return syntax.ConfigLine(None, here, self._arrow(arrow), there, span)
+
     def use(self, span: Span, children: Children) -> Statement:
         path, *bindings = children
         return syntax.Use(self._string(path), tuple(each for each in bindings if each is not None), span)

@@ -158,7 +158,9 @@ def flip(arrow: Arrow) -> Arrow:
 
 @dataclass(frozen=True, slots=True)
 class ConfigRule:
-    """A config line: both sides' expressions and the value that they give. An absent side is None."""
+    """A config line: both sides' expressions and the value that they give. An absent side is None. `rest`: every key that no other
+    line reads is carried over as it is; both sides are None.
+    """
 
     value: syntax.Expression | None
     left: syntax.Expression | None
@@ -166,6 +168,7 @@ class ConfigRule:
     right: syntax.Expression | None
     guards: tuple[Guard, ...]
     span: Span = field(compare=False, repr=False)
+    rest: bool = False
 
     @property
     def inverse(self) -> ConfigRule:

@@ -519,6 +519,9 @@ class _Resolver:
                     pass
 
     def _config(self, line: syntax.ConfigLine, context: _Context) -> None:
+        if isinstance(line.left, syntax.Name) and line.left.text == syntax.REST:
+            self.config.append(m.ConfigRule(None, None, _arrow(line.arrow), None, context.guards, line.span, rest=True))
+            return
         absent = ("_",)
         left = None if isinstance(line.left, syntax.Name) and line.left.text in absent else line.left
         right = None if isinstance(line.right, syntax.Name) and line.right.text in absent else line.right

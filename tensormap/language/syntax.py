@@ -417,6 +417,10 @@ class Require:
     trivia: Trivia = _trivia()
 
 
+REST = "..."
+"""The name on both sides of a config line that stands for every key which no other line reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigLine:
     """`[value =] left <-> right`; an arrow `->` or `<-` makes it one-way."""

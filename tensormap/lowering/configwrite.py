@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
+from copy import deepcopy
 from typing import Any
 
 from tensormap.checkpoints import config as configs
@@ -15,7 +16,7 @@ from tensormap.lowering.sources import config_files
 
 
 def written_config(bound: Bound, extra: Map[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the written side's config, and notes on the lines that could not be written. `extra` gives values that only the written
+    """Return the written side's config, and notes on lines that could not be written. `extra` gives values that only the written
     tensors decide, such as `dtype`.
     """
     config: dict[str, Any] = {}
@@ -44,10 +45,33 @@ def written_config(bound: Bound, extra: Map[str, Any]) -> tuple[dict[str, Any], 
                         )
                     )
                 configs.nested_set(config, key, plain)
+        if any(
+            line.rest and line.arrow != "<-" and active(line.guards, bound.known) is True
+            for line in bound.mapping.config
+        ):
+            config = _with_rest(config, bound)
     finally:
         bound.known.values.clear()
         bound.known.values.update(held)
     return config, tuple(notes)
+
+
+def _with_rest(written: Map[str, Any], bound: Bound) -> dict[str, Any]:
+    """Return the source's config without the keys that some line reads, with what was written put in."""
+    kept = deepcopy(dict(bound.config))
+    for line in bound.mapping.config:
+        if line.left is not None and line.arrow != "<-" and active(line.guards, bound.known) is True:
+            for key in keys(line.left):
+                if isinstance(nested(written)(key), Missing):
+                    configs.nested_remove(kept, key)
+    return _merged(kept, written)
+
+
+def _merged(kept: dict[str, Any], written: Map[str, Any]) -> dict[str, Any]:
+    for key, value in written.items():
+        inner = kept.get(key)
+        kept[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return kept
 
 
 def _value(line: m.ConfigRule, bound: Bound) -> Any:
