@@ -81,7 +81,7 @@ class Mapping:
         catalog = memory.catalog(tensors)
         turned = direction.turn(self.resolved, to, catalog.tensors)
         bound = bind(turned, catalog, config=config or {}, config_name="the config", settings=settings_of(set))
-        return memory.convert(bound, tensors, dtype=dtype)
+        return memory.convert(bound, tensors, dtype=_dtype(dtype))
 
 
 @dataclass(frozen=True, slots=True)
