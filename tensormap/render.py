@@ -245,8 +245,10 @@ def _window(columns: Sequence[int], marks: Sequence[_Mark], room: int) -> tuple[
         low, high = min(start, mark.start, count), max(end, min(mark.end, count))
         if columns[high] - columns[low] <= room:
             start, end = low, high
-    spare = room - (columns[end] - columns[start])
-    low = max(0, columns[start] - spare // 2)
+    before = (room - (columns[end] - columns[start])) // 2
+    if start == end < min(chosen.end, count):  # longer than there is room: show where it begins
+        before = room // 4
+    low = max(0, columns[start] - before)
     low = max(0, min(low, columns[count] - room))
     first = min(start, bisect_right(columns, low - 1) if low else 0)
     last = max(first + 1, bisect_right(columns, columns[first] + room) - 1)
