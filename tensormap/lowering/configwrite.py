@@ -11,7 +11,8 @@ from tensormap.diagnostics import Diagnostic, Label, MappingError
 from tensormap.language import mapping as m
 from tensormap.language.expressions import Missing, evaluate, invert, keys, nested
 from tensormap.language.printer import print_expression
-from tensormap.lowering.bind import Bound, active
+from tensormap.lowering.bind import Bound
+from tensormap.lowering.state import active
 from tensormap.lowering.sources import config_files
 
 

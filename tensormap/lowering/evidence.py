@@ -22,8 +22,8 @@ from tensormap.lowering.known import Known
 from tensormap.lowering.matching import Entry, Names, fits, positions
 from tensormap.lowering.solve import Equation, Witness
 
-SETTING, CONFIG, SHAPE, NAME, DEFAULT = 50, 40, 30, 20, 10
-"""How strong each kind of evidence is when two disagree: decides only the order in which they are shown."""
+SETTING, CONFIG, SHAPE, OVERRULED, NAME, DEFAULT = 50, 40, 30, 25, 20, 10
+"""How strong each kind of evidence is when two disagree: a config counts as OVERRULED where the user trusts shapes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ def plain(expression: syntax.Expression, known: Known) -> Polynomial | None:
             return None
 
 
-def from_config(rule: m.ConfigRule, config: Map[str, Any], where: str, known: Known) -> Observed:
+def from_config(
+    rule: m.ConfigRule, config: Map[str, Any], where: str, known: Known, strength: int = CONFIG
+) -> Observed:
     """Read one config line of the source's side."""
     if rule.left is None or rule.arrow == "<-":
         return Observed()
@@ -77,7 +79,7 @@ def from_config(rule: m.ConfigRule, config: Map[str, Any], where: str, known: Kn
     if isinstance(read, float) and read.is_integer() and polynomial is not None and not _single(rule.value):
         read = int(read)
     if polynomial is not None and isinstance(read, int) and not isinstance(read, bool):
-        return Observed(equation=Equation(polynomial, read, Witness(text, rule.span, CONFIG)))
+        return Observed(equation=Equation(polynomial, read, Witness(text, rule.span, strength)))
     if isinstance(rule.value, syntax.Name):
         return Observed(binding=(rule.value.text, read))
     if polynomial is not None:

@@ -17,7 +17,8 @@ from tensormap.language.layout import size as axis_size
 from tensormap.language.names import Template, formatter
 from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import coverage
-from tensormap.lowering.bind import Bound, position_names
+from tensormap.lowering.bind import Bound
+from tensormap.lowering.state import position_names
 
 Place = Map[str, int]
 NOWHERE: Place = {}

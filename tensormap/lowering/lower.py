@@ -19,7 +19,8 @@ from tensormap.language.names import Template, formatter
 from tensormap.language.pairing import Pair, TermBlock, block_atoms, pair
 from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import coverage, formulas, generator_shapes, plan
-from tensormap.lowering.bind import Bound, position_names
+from tensormap.lowering.bind import Bound
+from tensormap.lowering.state import position_names
 from tensormap.lowering.boxes import Boxed, Form, Placed, box, row_major
 from tensormap.lowering.compose import Axis, Box, intersect
 

@@ -1,0 +1,107 @@
+"""What binding has found out so far, and the questions that every part of it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping as Map
+from dataclasses import dataclass, field
+from typing import Any
+
+from tensormap.checkpoints.catalog import Catalog
+from tensormap.diagnostics import Diagnostic
+from tensormap.language import mapping as m
+from tensormap.language.expressions import Missing, names as names_in
+from tensormap.language.names import Shape, Template, shapes
+from tensormap.lowering.known import Known
+from tensormap.lowering.matching import Names
+from tensormap.lowering.solve import Equation, Solution
+
+
+@dataclass(slots=True)
+class State:
+    mapping: m.Mapping
+    catalog: Catalog
+    names: Names
+    known: Known
+    trust: str
+    equations: list[Equation] = field(default_factory=list)
+    done: set[tuple[int, str, tuple[int, ...]]] = field(default_factory=set)
+    findings: list[Diagnostic] = field(default_factory=list)
+    inferred: set[str] = field(default_factory=set)
+    set_by_user: set[str] = field(default_factory=set)
+    config_done: set[int] = field(default_factory=set)
+    generated: set[int] = field(default_factory=set)
+    joined: set[int] = field(default_factory=set)
+    virtual: dict[str, m.Tensor] = field(default_factory=dict)
+    solution: Solution | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A source tensor of a rule in one of the forms that its names can have."""
+
+    rule: m.Rule
+    tensor: m.Tensor
+    template: Template
+    shape: Shape
+
+
+def active(guards: Iterable[m.Guard], known: Known, place: Map[str, int] | None = None) -> bool | None:
+    """Say whether all conditions hold; None where that is not known, or depends on a position."""
+    result: bool | None = True
+    for guard in guards:
+        value = known.evaluate(guard.condition, place or {})
+        if isinstance(value, Missing):
+            result = None
+        elif bool(value) == guard.negated:
+            return False
+    return result
+
+
+def position_names(guard: m.Guard, mapping: m.Mapping) -> tuple[str, ...]:
+    """List the indices that a condition depends on."""
+    found: dict[str, None] = {}
+    pending = list(names_in(guard.condition))
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in mapping.indices:
+            found[name] = None
+        elif name in mapping.lets:
+            pending.extend(names_in(mapping.lets[name]))
+    return tuple(sorted(found))
+
+
+def undecided(rule: m.Rule, state: State) -> bool:
+    """Say whether a condition of a rule is still open for a reason other than a position."""
+    for guard in rule.guards:
+        places = position_names(guard, state.mapping)
+        value = state.known.evaluate(guard.condition, dict.fromkeys(places, 0))
+        if isinstance(value, Missing):
+            return True
+    return False
+
+
+def uses_of(state: State) -> Iterator[Use]:
+    """List the source tensors of all rules whose conditions do not fail."""
+    for rule in state.mapping.rules:
+        if active(rule.guards, state.known) is False:
+            continue
+        for term in rule.left:
+            for tensor in tensors_of(term):
+                for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
+                    if template.virtual or template.wild:
+                        continue
+                    for shape in shapes(template):
+                        yield Use(rule, tensor, template, shape)
+
+
+def tensors_of(term: m.Term) -> tuple[m.Tensor, ...]:
+    return term.content.tensors if isinstance(term.content, m.Stored) else ()
+
+
+def word(value: Any) -> str:
+    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
