@@ -23,7 +23,8 @@ class SourceFile:
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """One stored tensor: `offset` is the byte in its file where its first element lies; `strides` count elements, None for
-    row-major without gaps. `dtype` is a name of `tensormap.dtypes`.
+    row-major without gaps. `dtype` is a name of `tensormap.dtypes`. With an `encoding`, a name of `gguf_types.ENCODINGS`, the
+    file has packed blocks, row-major from `offset` on, that decode to `dtype`.
     """
 
     name: str
@@ -32,12 +33,13 @@ class TensorInfo:
     file: int  # index into Catalog.files
     offset: int
     strides: tuple[int, ...] | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """All tensors of a checkpoint by name, in file order. `objects` holds what a torch file has beside its tensors, by dotted
-    path, as plain values; what is neither a number, string, bool, None, list, tuple nor dict of these is an `Opaque`.
+    path, and a GGUF file's metadata by their keys, as plain values; what is neither a number, string, bool, None, list, tuple nor dict of these is an `Opaque`.
     """
 
     root: Path

@@ -66,11 +66,10 @@ _SAYS: dict[Kind, tuple[str, str, str]] = {
     "pickle": ("pickle-not-torch", "is a pickle that `torch.save` did not write", _RESAVE),
     "hdf5": ("format-unknown", "is an HDF5 file, which is not supported", _RESAVE),
     "numpy": ("format-unknown", "is a numpy file, which is not supported", _RESAVE),
-    "gguf": ("gguf-unsupported", "is a GGUF file, which is recognised here but not read", "use the GGUF reader"),
     "unknown": (
         "format-unknown",
         "is no checkpoint of a known format",
-        "known: safetensors, and what `torch.save` writes",
+        "known: safetensors, GGUF, and what `torch.save` writes",
     ),
 }
 

@@ -75,12 +75,9 @@ def select(root: Path) -> Selection:
     ]
     if megatron:
         return Selection(_whole(root, megatron))
-    if any(each.endswith(".gguf") for each in names):
-        raise refusal(
-            "gguf-unsupported",
-            "the directory holds GGUF files, which are recognised here but not read",
-            help=["give the file"],
-        )
+    candidates = [each for each in names if each.endswith(".gguf")]
+    if candidates:
+        return Selection(_whole(root, candidates))
     if any(each.endswith(".distcp") for each in names):
         raise refusal("format-unknown", "the directory is a distributed torch checkpoint, which is not supported")
     raise refusal(

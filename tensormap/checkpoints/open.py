@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tensormap.checkpoints import content, safetensors, torch_legacy, torch_zip
+from tensormap.checkpoints import content, gguf, safetensors, torch_legacy, torch_zip
 from tensormap.checkpoints.catalog import Catalog, OpenFile, TensorInfo
 from tensormap.checkpoints.directory import Selection, by_index, select
 from tensormap.checkpoints.reader import Reader
@@ -28,13 +28,17 @@ def open_file(path: Path, relative: str) -> OpenFile:
             found = "safetensors"
         elif relative.endswith(_TORCH_SUFFIXES) and found not in ("zip", "torch-legacy"):
             raise content.renamed(file, found, "a torch file")
-        elif found not in ("safetensors", "zip", "torch-legacy"):
+        elif relative.endswith(".gguf") and found != "gguf":
+            raise content.renamed(file, found, "a GGUF file")
+        elif found not in ("safetensors", "zip", "torch-legacy", "gguf"):
             raise content.misfit(file, found)
     match found:
         case "safetensors":
             return safetensors.open_file(path, relative)
         case "zip":
             return torch_zip.open_file(path, relative)
+        case "gguf":
+            return gguf.open_file(path, relative)
         case _:
             return torch_legacy.open_file(path, relative)
 
@@ -69,7 +73,7 @@ def _collect(root: Path, selection: Selection) -> Catalog:
         check_agreement(selection.index, selection.where, opened)
     for each, found in opened.items():
         _check_names(each, found)
-    shared = _shared(opened, "tensors") or _shared(opened, "objects")
+    shared = _shared(opened, "tensors") or _shared({k: v for k, v in opened.items() if v.format != "gguf"}, "objects")
     tensors: dict[str, TensorInfo] = {}
     objects: dict[str, Any] = {}
     metadata: dict[str, str] = {}
@@ -78,7 +82,10 @@ def _collect(root: Path, selection: Selection) -> Catalog:
         for info in found.tensors.values():
             tensors[prefix + info.name] = info if not (k or shared) else replace(info, name=prefix + info.name, file=k)
         for keys, value in found.objects.items():
-            objects[prefix + ".".join(keys)] = value
+            if found.format == "gguf":  # the parts of a model say some things again, such as how many parts there are
+                objects.setdefault(".".join(keys), value)
+            else:
+                objects[prefix + ".".join(keys)] = value
         metadata = {**found.metadata, **metadata}
     formats = list(dict.fromkeys(found.format for found in opened.values()))
     sources = tuple(found.file for found in opened.values())

@@ -316,7 +316,7 @@ def test_directories_without_tensors_are_refused(tmp_path: Path) -> None:
     (tmp_path / "__0_0.distcp").write_text("")
     assert refused(tmp_path) == ["format-unknown"]
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
-    assert refused(tmp_path) == ["gguf-unsupported"]
+    assert refused(tmp_path) == ["file-truncated"]
     with pytest.raises(CheckpointError, match="no file"):
         open_checkpoint(tmp_path, files=[])
 
@@ -335,7 +335,7 @@ def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
         (b"\n <!DOCTYPE html><html></html>", "html-page"),
         (b"<HTML>", "html-page"),
         (b'{"error": "Entry not found"}', "format-unknown"),
-        (b"GGUF\x03\0\0\0" + bytes(40), None),
+        (b"GGUF\x03\0\0\0" + bytes(16), None),
         (b"\x1f\x8b\x08" + bytes(40), "file-compressed"),
         (b"\x80\x04\x95" + bytes(40), "pickle-not-torch"),
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "format-unknown"),
@@ -344,8 +344,10 @@ def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
 )
 def test_what_is_something_else_is_said_to_be_that(tmp_path: Path, name: str, data: bytes, slug: str | None) -> None:
     (tmp_path / name).write_bytes(data)
-    expected = slug or ("gguf-unsupported" if name == "a" else "file-renamed")
-    assert refused(tmp_path / name) == [expected]
+    if slug is None and name == "a":
+        assert not open_checkpoint(tmp_path / name).tensors  # names without a suffix say nothing
+    else:
+        assert refused(tmp_path / name) == [slug or "file-renamed"]
 
 
 def test_renamed_files_are_refused(tmp_path: Path) -> None:
