@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tensormap.checkpoints.catalog import Opaque
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.dtypes import BY_NAME
 
@@ -23,7 +24,7 @@ class Leaf:
 
 
 def dump(tree: Mapping[str, Any]) -> bytes:
-    """Return the pickle of a dictionary of `Leaf`s, numbers, texts, None, lists, tuples and dictionaries of these."""
+    """Return the pickle of a dictionary of `Leaf`s, numbers, texts, None, lists, tuples, namespaces and dictionaries of these."""
     writer = _Writer()
     writer.save(tree)
     return bytes(writer.out + b".")
@@ -55,6 +56,8 @@ class _Writer:
                 self.list_of(value)
             case Mapping():
                 self.dictionary(value)
+            case Opaque(kind="argparse.Namespace", state=Mapping() as state):
+                self.namespace(state)
             case _:
                 raise refusal("object-not-in-format", f"a torch file is not given a {shown(type(value).__name__)}")
 
@@ -139,6 +142,15 @@ class _Writer:
                 self.save(key)
                 self.save(each)
             self.out += b"u"
+
+    def namespace(self, items: Mapping[Any, Any]) -> None:
+        """Write an `argparse.Namespace`: torch's restricted loader takes one where its program has allowed the class."""
+        self.named("argparse", "Namespace")
+        self.out += b")\x81"
+        self.memoize()
+        if items:
+            self.dictionary(items)
+            self.out += b"b"
 
     def tensor(self, leaf: Leaf) -> None:
         """Write `_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`; v3 where a dtype has no storage class."""

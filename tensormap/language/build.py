@@ -321,14 +321,22 @@ class Builder:
         return syntax.Entry(self._text(children[0]), children[1], span)
 
     def config_file(self, span: Span, children: Children) -> SideLine:
-        pattern, at = children
-        return syntax.ConfigFile(self._string(pattern), None if at is None else self._text(at), span)
+        pattern, at, kind = children
+        place = None if at is None else self._text(at)
+        if kind is None:
+            return syntax.ConfigFile(self._string(pattern), place, span)
+        if str(kind) not in syntax.CONFIG_KINDS or place is None:
+            help = "write `config PATTERN at PATH as namespace`"
+            self._refuse("syntax", f"a config is no `{kind}`", span, "", help)
+        return syntax.ConfigFile(self._string(pattern), place, span, kind=str(kind))
 
     def separator(self, span: Span, children: Children) -> SideLine:
         return syntax.Separator(self._string(children[0]), span)
 
     def tag(self, span: Span, children: Children) -> SideLine:
-        return syntax.Tag(self._string(children[0]), self._string(children[1]), span)
+        file, directory, *patterns = children
+        templates = tuple(self._template(each) for each in patterns)
+        return syntax.Tag(self._string(file), self._string(directory), span, patterns=templates)
 
     def param(self, span: Span, children: Children) -> Statement:
         name, values, default, text = children

@@ -238,12 +238,13 @@ def _side_line(line: SideLine) -> tuple[str, str]:
             if entries:
                 text += " with " + ", ".join(f"{_bare(each.key)} = {print_expression(each.value)}" for each in entries)
             return "files", text + _value(" when ", condition)
-        case syntax.ConfigFile(pattern=name, at=inside):
-            return "config", f'"{name}"' + (f" at {_bare(inside)}" if inside is not None else "")
+        case syntax.ConfigFile(pattern=name, at=inside, kind=kind):
+            form = "" if kind == "dict" else f" as {kind}"
+            return "config", f'"{name}"' + (f" at {_bare(inside)}{form}" if inside is not None else "")
         case syntax.Separator(text=separator):
             return "path", f'"{separator}"'
-        case syntax.Tag(file=file, directory=directory):
-            return "tag", f'"{file}" = "{directory}"'
+        case syntax.Tag(file=file, directory=directory, patterns=patterns):
+            return "tag", ", ".join((f'"{file}" = "{directory}"', *map(print_template, patterns)))
 
 
 def _config_lines(lines: Sequence[ConfigLine], indent: str) -> Iterator[str]:

@@ -337,14 +337,20 @@ class Files:
     trivia: Trivia = _trivia()
 
 
+CONFIG_KINDS = ("dict", "namespace")
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """`config PATTERN [at PATH]`."""
+    """`config PATTERN [at PATH] [as KIND]`. A config `at` a path lies in torch files, beside their tensors; KIND is `dict`, or
+    `namespace` for an `argparse.Namespace`.
+    """
 
     pattern: str
     at: str | None = None
     span: Span = _span()
     trivia: Trivia = _trivia()
+    kind: str = "dict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,12 +364,15 @@ class Separator:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """`tag FILE = DIRECTORY`: a text file that names the subdirectory with the files; DIRECTORY is what is written."""
+    """`tag FILE = DIRECTORY [, PATTERN ...]`: a text file that names the subdirectory with the files; DIRECTORY is what is written.
+    A PATTERN with a hole is the directory that is meant where the file holds a number: `"iter_{n:07}"`.
+    """
 
     file: str
     directory: str
     span: Span = _span()
     trivia: Trivia = _trivia()
+    patterns: tuple[Template, ...] = ()
 
 
 SideLine: TypeAlias = Files | ConfigFile | Separator | Tag

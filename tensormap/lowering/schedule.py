@@ -10,14 +10,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping as Map, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from tensormap.checkpoints import safetensors, shards, torch_layout
-from tensormap.checkpoints.catalog import FileLayout
+from tensormap.checkpoints.catalog import FileLayout, Opaque
 from tensormap.diagnostics import Diagnostic, Label, MappingError
 from tensormap.dtypes import BY_NAME
+from tensormap.language import mapping as m
 from tensormap.language import syntax
 from tensormap.language.expressions import Missing
 from tensormap.lowering import plan
@@ -69,7 +71,7 @@ def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -
     config, config_notes = written_config(bound, extra)
     texts: list[tuple[str, bytes]] = []
     if side.files:
-        outputs = _by_pattern(bound, drafts, metadata)
+        outputs = _by_pattern(bound, drafts, metadata, config)
     else:
         outputs, index = _by_size(drafts, metadata, options.max_shard_size)
         texts.extend(index)
@@ -216,7 +218,9 @@ class _Line:
     prefix: Any
 
 
-def _by_pattern(bound: Bound, drafts: Sequence[Draft], metadata: Map[str, str]) -> list[plan.OutputFile]:
+def _by_pattern(
+    bound: Bound, drafts: Sequence[Draft], metadata: Map[str, str], config: Map[str, Any]
+) -> list[plan.OutputFile]:
     side = bound.mapping.sides[1]
     lines = [_Line(each, _matcher(each)) for each in side.files if _in_force(each, bound)]
     groups: dict[str, tuple[_Line, dict[str, int], list[tuple[tuple[str, ...], Draft]]]] = {}
@@ -247,7 +251,7 @@ def _by_pattern(bound: Bound, drafts: Sequence[Draft], metadata: Map[str, str]) 
                 path = Pattern(each.line.pattern).format(place)
                 groups.setdefault(path, (each, place, []))
     return [
-        _pattern_file(path, each, place, members, bound, metadata)
+        _pattern_file(path, each, place, members, bound, metadata, config)
         for path, (each, place, members) in sorted(groups.items(), key=lambda item: _natural(item[0]))
     ]
 
@@ -298,6 +302,7 @@ def _pattern_file(
     members: Sequence[tuple[tuple[str, ...], Draft]],
     bound: Bound,
     metadata: Map[str, str],
+    config: Map[str, Any],
 ) -> plan.OutputFile:
     drafts = [draft for _, draft in members]
     described = [(keys, draft.dtype or "float32", draft.shape) for keys, draft in members]
@@ -312,9 +317,19 @@ def _pattern_file(
                 Diagnostic("unknown-value", f"`{', '.join(value.names)}` is not known", (Label(entry.span),))
             )
         tree[entry.key] = list(value) if isinstance(value, tuple) else value
+    tree.update(_embedded(path, bound.mapping.sides[1], config))
     if each.line.at is not None and not members:
         tree.setdefault(Pattern(each.line.at).format(place), None)
     return _file(path, "torch", drafts, torch_layout.layout(tree, described))
+
+
+def _embedded(path: str, side: m.Side, config: Map[str, Any]) -> dict[str, Any]:
+    """Return the config where a side keeps it in its torch files."""
+    found: dict[str, Any] = {}
+    for line in side.configs:
+        if line.at is not None and config and fnmatchcase(path, line.pattern):
+            found[line.at] = Opaque("argparse.Namespace", dict(config)) if line.kind == "namespace" else dict(config)
+    return found
 
 
 # --- what goes along ------------------------------------------------------------------------------------------------------

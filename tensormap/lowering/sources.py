@@ -19,7 +19,7 @@ from tensormap.checkpoints.open import open_checkpoint, open_file
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.language import mapping as m
 from tensormap.language import syntax
-from tensormap.language.expressions import Missing, evaluate, names as names_in
+from tensormap.language.expressions import Missing, evaluate, names as names_in, nested
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,15 @@ def _base(side: m.Side, root: Path) -> Path:
         raise CheckpointError(
             Diagnostic("bad-tag", f"`{tag}` should hold the name of a directory beside it, and holds `{name[:60]}`")
         )
-    if not (root / name).is_dir():
-        raise CheckpointError(Diagnostic("missing-file", f"`{tag}` names `{name}`, and there is no such directory"))
-    return root / name
+    candidates = [name]
+    if name.isascii() and name.isdigit() and len(name) < 20:
+        numbers = [Pattern(each) for each in side.tag.patterns]
+        candidates += [each.format({place: int(name) for place in each.names()}) for each in numbers]
+    for candidate in candidates:
+        if (root / candidate).is_dir():
+            return root / candidate
+    wanted = " or ".join(f"`{each}`" for each in candidates)
+    raise CheckpointError(Diagnostic("missing-file", f"`{tag}` holds `{name}`, and there is no directory {wanted}"))
 
 
 def _choose(
@@ -100,11 +106,28 @@ def _choose(
             )
         )
     if len(tried) > 1:
+        tried = [each for each in tried if _agrees(mapping, side, *each, base, root)] or tried
+    if len(tried) > 1:
         names = ", ".join(param.name for param in involved)
         raise CheckpointError(
             Diagnostic("choice-needed", f"`{root}` holds files of several forms; set {names}", (), ())
         )
     return tried[0]
+
+
+def _agrees(
+    mapping: m.Mapping, side: m.Side, preset: Map[str, Any], catalog: Catalog, base: Path, root: Path
+) -> bool:
+    """Say whether the config that lies there names these variants, or none."""
+    _, config = _config(side, root, base, (), catalog.objects)
+    for line in mapping.config:
+        ours = line.left if mapping.sides[0].name == side.name else line.right
+        if ours is None or not isinstance(line.value, syntax.Name) or line.value.text not in preset:
+            continue
+        said = evaluate(ours, nested(config))
+        if not isinstance(said, Missing) and said != preset[line.value.text]:
+            return False
+    return True
 
 
 def _active(line: syntax.Files, values: Map[str, Any]) -> bool:

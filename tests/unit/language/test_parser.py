@@ -203,7 +203,8 @@ def test_sides_list_files_configs_separators_and_tags():
         " with step = 3, rng.kind = none when tp == 1\n"
         '    config "*.yml" at args\n'
         '    path "/"\n'
-        '    tag "latest" = "global_step0"\n'
+        '    tag "latest" = "global_step0", "iter_{n:07}"\n'
+        '    config "*.pt" at args as namespace\n'
         "}\n"
     )
     assert side == s.Side(
@@ -220,7 +221,8 @@ def test_sides_list_files_configs_separators_and_tags():
             ),
             s.ConfigFile("*.yml", "args", NOWHERE),
             s.Separator("/", NOWHERE),
-            s.Tag("latest", "global_step0", NOWHERE),
+            s.Tag("latest", "global_step0", NOWHERE, patterns=(template("iter_", hole("n", 7), quoted=True),)),
+            s.ConfigFile("*.pt", "args", NOWHERE, kind="namespace"),
         ),
         span=NOWHERE,
     )

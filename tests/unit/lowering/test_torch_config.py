@@ -1,0 +1,92 @@
+"""A config that lies in the torch files: read there, written there; and a text file that holds a number, or names a directory."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import tensormap
+from tests.stored import read_safetensors
+
+TEXT = """
+mapping a <-> b
+
+side a {
+    tag "latest.txt" = "release", "iter_{n:07}"
+    files "rank_{r:02}/x.pt" at model as {r}.{0}. with version = 3.0 when form == "one"
+    files "rank_{r:02}_{p:03}/x.pt" at model as {r}.{p}. with version = 3.0 when form == "rows"
+    files "rank_{r:02}_{q:03}/x.pt" at model as {r}.{q}. with version = 3.0 when form == "columns"
+    config "rank_*/x.pt" at args as namespace
+}
+
+param tp = 1
+param pp = 1
+param form in one, rows, columns = select(pp > 1, "rows", "one")
+index r < tp
+index p < pp
+
+config {
+    e = hidden_size <-> hidden
+    tp = tensor_size <-> _
+    form = form <-> _
+}
+when form == "columns" {
+    {r}.{p}.w.weight [k e] <-> w.weight [(r k) p e]
+} else {
+    {r}.{p}.w.weight [k e] <-> w.weight [(p r k) e]
+}
+"""
+
+
+def _source(folder: Path) -> torch.Tensor:
+    folder.mkdir()
+    weight = torch.arange(48.0).reshape(12, 4)
+    save_file({"w.weight": weight}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"hidden": 4}')
+    return weight
+
+
+def test_namespace_is_written_and_read(tmp_path: Path) -> None:
+    weight = _source(tmp_path / "b")
+    mapping = tensormap.loads(TEXT)
+    tensormap.apply(mapping, tmp_path / "b", tmp_path / "a", to="a", set={"tp": 2, "pp": 3})
+    assert (tmp_path / "a" / "latest.txt").read_text() == "release"
+    paths = sorted(path.relative_to(tmp_path / "a").as_posix() for path in tmp_path.glob("a/**/*.pt"))
+    assert paths == [f"release/rank_{r:02}_{p:03}/x.pt" for r in range(2) for p in range(3)]
+    with torch.serialization.safe_globals([Namespace]):
+        loaded = torch.load(tmp_path / "a" / paths[4], weights_only=True)
+    assert loaded["version"] == 3.0
+    assert loaded["args"] == Namespace(hidden_size=4, tensor_size=2, form="rows")
+    assert torch.equal(loaded["model"]["w.weight"], weight[6:8])
+    with pytest.raises(Exception, match="Namespace"):
+        torch.load(tmp_path / "a" / paths[4], weights_only=True)
+    tensormap.apply(mapping, tmp_path / "a", tmp_path / "back", to="b")
+    assert (tmp_path / "back" / "config.json").read_text() == '{\n  "hidden": 4\n}\n'
+
+
+def _rank(folder: Path, **args: Any) -> None:
+    folder.mkdir(parents=True)
+    torch.save({"model": {"w.weight": torch.zeros(2, 4)}, "args": Namespace(**args)}, folder / "x.pt")
+
+
+def test_a_number_is_formatted(tmp_path: Path) -> None:
+    _rank(tmp_path / "iter_0000120" / "rank_00", hidden_size=4)
+    (tmp_path / "latest.txt").write_text("120\n")
+    assert "w.weight" in str(tensormap.plan(tensormap.loads(TEXT), tmp_path, to="b"))
+    (tmp_path / "latest.txt").write_text("7")
+    with pytest.raises(tensormap.CheckpointError, match="iter_0000007"):
+        tensormap.plan(tensormap.loads(TEXT), tmp_path, to="b")
+
+
+@pytest.mark.parametrize(("form", "shape"), [("rows", (4, 4)), ("columns", (2, 2, 4))])
+def test_the_config_inside_says_which_form_it_is(tmp_path: Path, form: str, shape: tuple[int, ...]) -> None:
+    """The file names of two forms are alike."""
+    for k in range(2):
+        _rank(tmp_path / "a" / f"rank_00_{k:03}", hidden_size=4, form=form)
+    tensormap.apply(tensormap.loads(TEXT), tmp_path / "a", tmp_path / "b", to="b")
+    assert read_safetensors(tmp_path / "b")["w.weight"].shape == shape
