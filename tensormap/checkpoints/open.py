@@ -23,9 +23,7 @@ def open_file(path: Path, relative: str) -> OpenFile:
     with Reader(path, relative) as file:
         found = content.kind(file.head(content.HEAD), file.size)
         if relative.endswith(".safetensors"):
-            if found not in ("safetensors", "unknown"):
-                raise content.renamed(file, found, "a safetensors file")
-            found = "safetensors"
+            found = "safetensors"  # or it will say what else it is
         elif relative.endswith(_TORCH_SUFFIXES) and found not in ("zip", "torch-legacy"):
             raise content.renamed(file, found, "a torch file")
         elif relative.endswith(".gguf") and found != "gguf":

@@ -60,10 +60,10 @@ def open_file(path: Path, relative: str) -> OpenFile:
 def _header(file: Reader) -> bytes:
     head = file.head(content.HEAD)
     length = int.from_bytes(head[:8], "little")
+    found = content.kind(head, file.size)
+    if found not in ("safetensors", "unknown"):
+        raise content.renamed(file, found, "a safetensors file")
     if file.size < 8 or length > content.HEADER_CAP or 8 + length > file.size:
-        found = content.kind(head, file.size)
-        if found not in ("safetensors", "unknown"):
-            raise content.renamed(file, found, "a safetensors file")
         if file.size < 8:
             raise refusal("file-truncated", f"{shown(file.name)} has {file.size} bytes, too few for a safetensors file")
         if length > content.HEADER_CAP:

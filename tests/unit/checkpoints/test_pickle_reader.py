@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensormap.checkpoints import pickle_reader
 from tensormap.checkpoints.pickle_reader import load
 from tensormap.checkpoints.pickle_values import Fault, Global, Instance, Truncated
 from tensormap.checkpoints.torch_objects import TorchRules
@@ -42,11 +43,11 @@ def test_plain_values_are_read_as_pickle_reads_them(value: Any, protocol: int) -
 
 
 @given(plain, st.integers(0, 5))
-def test_a_pickle_that_is_cut_short_is_truncated_or_at_fault(value: Any, protocol: int) -> None:
+def test_a_pickle_that_is_cut_short_asks_for_more(value: Any, protocol: int) -> None:
     data = pickle.dumps(value, protocol)
-    for end in range(0, len(data), max(1, len(data) // 7)):
-        with pytest.raises((Truncated, Fault)):
-            read(data[:end])
+    for end in {*range(min(len(data), 40)), *range(0, len(data), max(1, len(data) // 7))}:
+        with pytest.raises(Truncated):
+            load(data[:end], 0, TorchRules())
 
 
 @given(st.binary(max_size=60))
@@ -93,6 +94,20 @@ def test_python_2s_texts_are_texts() -> None:
     assert read(b"I00\n.") is False
     assert read(b"I01\n.") is True
     assert read(b"L5L\n.") == 5
+
+
+def test_a_pickle_of_too_many_opcodes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickle_reader, "OPCODE_CAP", 10)
+    assert load(b"N0" * 4 + b"N.", 0, TorchRules()) == (None, 10, 10)
+    with pytest.raises(Fault, match="more than 10 opcodes"):
+        load(b"N0" * 5 + b"N.", 0, TorchRules())
+
+
+def test_a_line_of_a_megabyte_is_refused() -> None:
+    with pytest.raises(Truncated):
+        load(b"V" + b"x" * 1000, 0, TorchRules())
+    with pytest.raises(Fault, match="too long"):
+        load(b"V" + b"x" * 2_000_000, 0, TorchRules())
 
 
 def test_every_opcode_is_known_or_refused() -> None:
