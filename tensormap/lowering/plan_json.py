@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
@@ -38,6 +38,7 @@ VERSION = 1
 Item = TypeVar("Item")
 
 _DEEPEST = 100  # formulas in formulas
+_INTEGERS = {int}
 _NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
@@ -285,10 +286,12 @@ def _read_verify(value: Any, inputs: int) -> Verify:
 
 def _read_region(value: Any, tensors: int, axes: int) -> Region:
     tensor, offset, strides = _list(value, 3, "a region")
-    region = Region(_count(tensor), _count(offset), _counts(strides))
-    if region.tensor >= tensors or len(region.strides) != axes:
+    known = _counts(strides)
+    if type(tensor) is not int or type(offset) is not int or offset < 0:
+        raise _Bad("a region has no tensor or no offset")
+    if not 0 <= tensor < tensors or len(known) != axes:
         raise _Bad("a region is of no tensor of the plan, or has other axes than its step")
-    return region
+    return Region(tensor, offset, known)
 
 
 def _read_formula(value: Any, operands: int, depth: int = 0) -> Formula:
@@ -357,13 +360,9 @@ def _count(value: Any) -> int:
 
 
 def _counts(value: Any) -> tuple[int, ...]:
-    if type(value) is not list or not _all_counts(value):
+    if type(value) is not list or (value and (set(map(type, value)) != _INTEGERS or min(value) < 0)):
         raise _Bad("sizes, strides or offsets are no list of counts")
     return tuple(value)
-
-
-def _all_counts(values: Iterable[Any]) -> bool:
-    return all(type(each) is int and each >= 0 for each in values)
 
 
 def _read_number(value: Any) -> int | float:
