@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping as Map, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping as Map
 
 from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language import mapping as m
-from tensormap.language.names import glob, shapes, skeleton
+from tensormap.language.names import Template, glob, shapes, skeleton
 from tensormap.lowering.bind import Bound
 from tensormap.suggest import did_you_mean
 
@@ -18,8 +19,11 @@ def drop_wild(
     names: list[str],
     dropped: list[tuple[str, tuple[str, ...]]],
     where: Callable[[m.Rule], str],
+    family: Callable[[m.Rule, Template], Iterable[tuple[str, Map[str, int]]]],
 ) -> list[str]:
-    """Give what is left to the rules that drop by `*`; return what remains even so."""
+    """Give what is left to the rules that drop by `*`; return what remains even so. `family` lists what the holes beside a `*` make
+    of a name, where the rule holds.
+    """
     for rule in rules:
         if rule.right:
             continue
@@ -29,8 +33,8 @@ def drop_wild(
             for tensor in term.content.tensors:
                 if not tensor.template.wild:
                     continue
-                pattern = "".join(part if isinstance(part, str) else "*" for part in tensor.template.parts)
-                taken = [name for name in names if glob(pattern, name)]
+                patterns = [name for name, _ in family(rule, tensor.template)] if names else []
+                taken = [name for name in names if any(glob(pattern, name) for pattern in patterns)]
                 if taken:
                     dropped.append((where(rule), tuple(taken)))
                     gone = set(taken)
@@ -49,7 +53,7 @@ def listed(names: Sequence[str]) -> tuple[str, ...]:
 def missing(wanted: Map[int, list[tuple[m.Tensor, str]]], bound: Bound) -> list[Diagnostic]:
     """Report, rule by rule, the tensors that are not there."""
     found: list[Diagnostic] = []
-    for number, entries in sorted(wanted.items()):
+    for _, entries in sorted(wanted.items()):
         names = list(dict.fromkeys(name for _, name in entries))
         tensor = entries[0][0]
         hint = did_you_mean(names[0], tuple(bound.catalog.tensors)) if len(bound.catalog.tensors) < 5000 else None
@@ -90,7 +94,11 @@ def unclaimed(names: Sequence[str], bound: Bound) -> list[Diagnostic]:
         if len(members) > 1:
             notes.append("all of them: " + ", ".join(listed(members)))
         if near is not None:
-            what = "this rule has such names, but not these positions or conditions" if near == text else "the nearest rule"
+            what = (
+                "this rule has such names, but not these positions or conditions"
+                if near == text
+                else "the nearest rule"
+            )
             labels = (Label(known[near].span, what),)
         count = len(members)
         found.append(

@@ -138,7 +138,7 @@ class Account:
     def close(self) -> None:
         """Raise CheckpointError if anything was wrong, is missing, or is read by no rule."""
         left = [name for name in self.bound.catalog.tensors if name not in self._claims]
-        left = coverage.drop_wild(self.bound.rules, left, [], where)
+        left = coverage.drop_wild(self.bound.rules, left, [], where, Instances(self.bound).family)
         found = [*self.findings, *coverage.missing(self.missing, self.bound), *coverage.unclaimed(left, self.bound)]
         if found:
             raise CheckpointError(list(dict.fromkeys(found)))

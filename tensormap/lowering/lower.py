@@ -460,7 +460,7 @@ class _Lowering:
 
     def finish(self) -> Lowered:
         leftover = [name for name in self.bound.catalog.tensors if name not in self.claims]
-        leftover = coverage.drop_wild(self.bound.rules, leftover, self.dropped, self._where)
+        leftover = coverage.drop_wild(self.bound.rules, leftover, self.dropped, self._where, self._family)
         self.findings.extend(coverage.missing(self.missing, self.bound))
         self.findings.extend(coverage.unclaimed(leftover, self.bound))
         if self.findings:
