@@ -134,7 +134,7 @@ def formatter(
                 pieces.append((index, words))
             case NumberHole(parts=()):
                 pieces.append(_number(value(part.offset), part.width))
-            case NumberHole(parts=((index, stride),), ragged=()):
+            case NumberHole(parts=((index, stride),), ragged=()) if index in sizes:
                 start, step = value(part.offset), value(stride)
                 table = [_number(start + step * k, part.width) for k in range(sizes[index])]
                 pieces.append((index, table))

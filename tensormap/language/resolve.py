@@ -15,7 +15,10 @@ from tensormap.language import mapping as m
 from tensormap.language import names, syntax
 from tensormap.language.functions import GENERATORS, INVERSES, ONE_WAY
 from tensormap.language.include import Included, include
+from tensormap.language import partition
+from tensormap.language.expressions import names as names_in
 from tensormap.language.parser import parse
+from tensormap.language.partition import parted
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression, print_file
 from tensormap.suggest import did_you_mean
@@ -455,6 +458,12 @@ class _Resolver:
                 return affine[0] * factor, {k: v * factor for k, v in affine[1].items()}, affine[2]
             case syntax.Numbered(parts=pieces):
                 return self._numbered(expression, pieces)
+            case syntax.Call(function=partition.SIZE, arguments=(inner,)):
+                _, strides, _ = self._affine(inner)
+                total = axes.ONE
+                for index, stride in strides.items():
+                    total = total + stride * (self.scope.indices[index].size - axes.ONE)
+                return total, {}, ()
             case syntax.Item(base=syntax.Name(text=base), key=syntax.Name(text=key)):
                 self._fail(
                     "not-affine",
@@ -599,7 +608,15 @@ class _Resolver:
                     return ()
                 case _:
                     pass
-        return tuple(m.Term(each.tag, self._content(each.value, prefixes), each.span) for each in terms)
+        return tuple(
+            m.Term(each.tag, self._content(each.value, prefixes), each.span)
+            for term in terms
+            for each in parted(term, self._holds_index)
+        )
+
+    def _holds_index(self, expression: syntax.Expression) -> bool:
+        """Say whether an expression in a hole depends on an index."""
+        return any(self._index(name, expression.span) is not None for name in names_in(expression))
 
     # --- terms ------------------------------------------------------------------------------------------------------
 

@@ -165,6 +165,10 @@ def from_names(
             continue
         if all(known.count(index) is not None for index, _ in slot.parts):
             continue
+        if any(known.mapping.indices[index].of is not None for index, _ in slot.parts):
+            continue  # as many as another index says, position by position: `ragged_counts`
+        if any(known.mapping.indices[index].of is not None for index, _ in slot.parts):
+            continue  # a different number at each position: no dimension has it
         total = hole_total(slot, known)
         if total is None:
             continue
@@ -190,10 +194,14 @@ def ragged_counts(
 
 def layout_equal(one: Layout, other: Layout, span: Any) -> list[Equation]:
     """State that two layouts of one virtual tensor have the same sizes, axis by axis."""
-    if any(isinstance(axis, Rest) for axis in (*one.axes, *other.axes)) or len(one.axes) != len(other.axes):
+    if len(one.axes) != len(other.axes):
         return []
     found: list[Equation] = []
     for a, b in zip(one.axes, other.axes, strict=True):
+        if isinstance(a, Rest) or isinstance(b, Rest):
+            if type(a) is type(b):
+                continue
+            return []
         difference = size(a) - size(b)
         if difference.terms:
             text = f"both layouts of one tensor have this size: {size(a)} and {size(b)}"
