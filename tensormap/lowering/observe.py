@@ -72,7 +72,7 @@ def read_virtual(state: State) -> bool:
     """Both layouts of a virtual tensor have the same sizes."""
     changed = False
     for rule in state.mapping.rules:
-        if rule.number in state.joined or active(rule.guards, state.known) is not True:
+        if rule.number in state.joined or active(rule.guards, state.known) is False or undecided(rule, state):
             continue
         for tensor in (tensor for term in (*rule.left, *rule.right) for tensor in tensors_of(term)):
             if not tensor.template.virtual:

@@ -38,14 +38,14 @@ def _possible(param: m.Param, state: State) -> tuple[str, ...] | None:
         state.known.values[param.name] = variant
         required[variant], meant[variant] = [], set()
         for rule in guarded:
-            holds = active(rule.guards, state.known)
-            if holds is False:
-                continue
             for term in rule.left:
                 for tensor in tensors_of(term):
                     if tensor.template.virtual or tensor.template.wild:
                         continue
                     for shape in shapes(tensor.template):
+                        holds = active(rule.guards, state.known, dict(shape.words))
+                        if holds is False:
+                            continue
                         meant[variant].add(_form(shape, state.known))
                         if holds and not rule.optional:
                             required[variant].append(shape)

@@ -1,0 +1,56 @@
+"""What names say where conditions and sizes depend on positions: biases that are there or not, stages of unequal length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import tensormap
+from tests.stored import assert_same, read_safetensors
+
+BIAS = """
+mapping a <-> b
+param bias in none, added
+index s in weight, bias
+index i < layers
+when s == 0 or bias == "added" {
+    l.{i}.{s} [w ...] <-> $joined.{i}.{s} [w ...]
+    $joined.{i}.{s} [(x + y) ...] <-> x.{i}.{s} [x ...], y.{i}.{s} [y ...]
+}
+"""
+
+STAGES = """
+mapping a <-> b
+param stages
+index p < len(stages)
+index l < stages[p]
+{p}.{l}.w <-> {(p l)}.w
+"""
+
+
+@pytest.mark.parametrize("names", [("weight",), ("weight", "bias")])
+def test_a_variant_under_a_condition_on_a_position(names: tuple[str, ...], tmp_path: Path) -> None:
+    """The names decide whether there are biases; a virtual tensor's sizes join although the condition holds for some positions."""
+    (tmp_path / "b").mkdir()
+    shapes = {"weight": (3, 2), "bias": (3,)}
+    tensors = {f"{x}.{i}.{s}": torch.randn(shapes[s]) for x in "xy" for i in range(2) for s in names}
+    save_file(tensors, tmp_path / "b" / "model.safetensors")
+    mapping = tensormap.loads(BIAS)
+    tensormap.apply(mapping, tmp_path / "b", tmp_path / "a", to="a")
+    assert read_safetensors(tmp_path / "a").keys() == {f"l.{i}.{s}" for i in range(2) for s in names}
+    tensormap.apply(mapping, tmp_path / "a", tmp_path / "back", to="b", set={"x": 3})
+    assert_same(read_safetensors(tmp_path / "back"), read_safetensors(tmp_path / "b"))
+
+
+def test_stages_of_unequal_length_are_read_off_the_names(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    stages = {0: 5, 1: 4, 2: 3}
+    tensors = {f"{p}.{k}.w": torch.tensor([p, k]) for p, count in stages.items() for k in range(count)}
+    save_file(tensors, tmp_path / "a" / "model.safetensors")
+    tensormap.apply(tensormap.loads(STAGES), tmp_path / "a", tmp_path / "b", to="b")
+    expected = {f"{n}.w": tensor for n, tensor in enumerate(tensors.values())}
+    found = read_safetensors(tmp_path / "b")
+    assert {name: each.tensor().tolist() for name, each in found.items()} == {k: v.tolist() for k, v in expected.items()}
