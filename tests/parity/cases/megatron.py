@@ -1,0 +1,54 @@
+"""Megatron-Core checkpoints: tensor, pipeline and expert parallelism. What Megatron computes from them: `test_megatron.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tests.parity.harness import Case
+
+
+def _dense(**changes: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": 48,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "head_dim": 10,
+        "intermediate_size": 52,
+        "num_hidden_layers": 2,
+        "vocab_size": 131,
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5,
+    } | changes
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def _case(name: str, model: str, config: dict[str, Any], settings: dict[str, Any], **more: Any) -> Case:
+    return Case(name, "megatron/llama", f"{model}ForCausalLM", config, "megatron", set=settings, **more)
+
+
+CASES = (
+    _case("llama", "Llama", _dense(), {}),
+    _case("llama-tp2", "Llama", _dense(), {"tp": 2, "divisible": 4}),
+    _case("llama-more-ranks-than-groups", "Llama", _dense(num_attention_heads=8), {"tp": 4, "divisible": 1}),
+    _case("llama-tied-pp2", "Llama", _dense(tie_word_embeddings=True), {"pp": 2}),
+    _case("llama-tp2-pp3-uneven", "Llama", _dense(num_hidden_layers=12), {"tp": 2, "pp": 3, "stages": [5, 4, 3]}),
+    _case("llama3", "Llama", _dense(rope_parameters=LLAMA3, max_position_embeddings=256), {"tp": 2}),
+    _case("llama-local-names", "Llama", _dense(num_key_value_heads=6), {"tp": 2, "spec": "local"}),
+    _case("llama-many-files", "Llama", _dense(num_hidden_layers=4), {"pp": 2}, shard_size="50KB"),
+    _case("mistral", "Mistral", _dense(sliding_window=6), {"tp": 2}),
+    _case("qwen2-tp2", "Qwen2", _dense(), {"tp": 2}),
+    _case("qwen2-more-ranks-than-groups", "Qwen2", _dense(num_key_value_heads=1, num_attention_heads=4), {"tp": 4}),
+    _case("qwen3-tp2-pp2", "Qwen3", _dense(), {"tp": 2, "pp": 2}),
+    _case("qwen3-tied-bfloat16", "Qwen3", _dense(tie_word_embeddings=True), {"tp": 2}, dtype=torch.bfloat16),
+)
