@@ -132,12 +132,17 @@ def _file(plan: Plan, group: tuple[str, list[OutputFile]]) -> Iterator[str]:
     for family, text in zip(families, left, strict=True):
         used = dict.fromkeys(source for k in family.members for source in sources[k])
         right = _right(plan.inputs, list(used), family.key.how)
-        line = f"  {text:<{width}}  <- {right}"
+        line = f"  {text:<{width}}  <- {', '.join(right)}"
+        if len(line) <= WIDTH:
+            yield line
+            continue
+        yield f"  {text}"
+        line = f"      <- {', '.join(right)}"
         if len(line) <= WIDTH:
             yield line
         else:
-            yield f"  {text}"
-            yield f"      <- {right}"
+            yield f"      <- {right[0]}"
+            yield from (f"         {each}" for each in right[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +170,13 @@ def _left(family: Family[_Key]) -> str:
     return text if count == 1 else f"{text}  x{count:,}  {shown.size(count * tensor_bytes(dtype, shape))}"
 
 
-def _right(inputs: Sequence[Input], used: Sequence[int], how: _How) -> str:
-    text = pattern(_called(inputs[each]) for each in used)
-    parts = [shown.plain(text)] if text else []
+def _right(inputs: Sequence[Input], used: Sequence[int], how: _How) -> list[str]:
+    """Say where tensors come from, in parts that may stand on lines of their own."""
+    families = collapse((_called(inputs[each]), None) for each in used)
+    parts = [shown.plain(each.pattern) for each in families]
     if how.boxes:
         parts.append(shown.counted(how.boxes, "box", "boxes"))
-    return ", ".join([*parts, *how.marks]) or "nothing: it has no elements"
+    return [*parts, *how.marks] or ["nothing: it has no elements"]
 
 
 def _called(source: Input) -> str:

@@ -1,0 +1,226 @@
+"""A plan as JSON: nothing is lost, nothing is believed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tensormap.checkpoints.catalog import Checksum, FileLayout, Piece, SourceFile
+from tensormap.diagnostics import CheckpointError
+from tensormap.lowering import plan_json
+from tensormap.lowering.plan import (
+    Companion,
+    Compute,
+    Copy,
+    Fill,
+    Function,
+    Generator,
+    Input,
+    Operand,
+    Output,
+    OutputFile,
+    Plan,
+    Region,
+    Scalar,
+    TextFile,
+    Verify,
+)
+
+
+def made() -> Plan:
+    """One of everything."""
+    inputs = (
+        Input("a", "float32", (2, 3), 0, 100),
+        Input("b\udc80\x00", "bfloat16", (), 0, 7, ()),
+        Input("t", "float16", (3, 2), 0, 8, (1, 3)),
+        Input("g", "float32", (4,), -1, 0, None, Generator("rope", (8, 1e4, -0.5))),
+    )
+    formula = Function("+", (Function("operand", (Operand(0),)), Function("*", (Scalar(2), Scalar(0.5)))))
+    region = Region(0, 0, (3, 1))
+    steps = (
+        Copy((2, 3), region, region),
+        Copy((), Region(1, 0, ()), Region(1, 0, ())),
+        Fill((2, 3), -math.inf, region),
+        Fill((2, 3), 1.0, region),
+        Fill((2, 3), 2**63 - 1, region),
+        Compute((2, 3), (region, Region(2, 0, (1, 3))), formula, region),
+    )
+    layout = FileLayout(
+        1000, (Piece(0, b"head\xff\x00"), Piece(8, "tüxt".encode())), (500, 600), (Checksum(0, 5, (9,)),)
+    )
+    tensors = (Output("x", "float32", (2, 3), 500), Output("y", "float32", (), 600))
+    return Plan(
+        "/root",
+        "m/n",
+        "d" * 64,
+        "hf",
+        (SourceFile("dir/f.pt", 2000, 1_700_000_000_123_456_789, "e" * 64),),
+        inputs,
+        (
+            OutputFile("out/x.safetensors", "safetensors", tensors, layout, steps),
+            OutputFile("e", "torch", (), FileLayout(0, (), ()), ()),
+        ),
+        (Verify((2, 3), (region,), Operand(0), Region(2, 0, (1, 3)), "m.tmap:3", 2),),
+        (TextFile("config.json", b"{}\n"), TextFile("blob", b"\xff")),
+        (Companion("tokenizer.json", "tokenizer.json", 12),),
+        ("a note",),
+    )
+
+
+def refused(text: str) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        plan_json.load(text)
+    (finding,) = caught.value.diagnostics
+    assert finding.slug == "bad-plan"
+    return finding.message.removeprefix("this is no plan of tensormap: ")
+
+
+def test_nothing_is_lost() -> None:
+    assert plan_json.load(plan_json.dump(made())) == made()
+
+
+def test_kinds_of_numbers_stay() -> None:
+    plan = plan_json.load(plan_json.dump(made()))
+    fills = [step.value for step in plan.outputs[0].steps if isinstance(step, Fill)]
+    assert [(type(each), each) for each in fills] == [(float, -math.inf), (float, 1.0), (int, 2**63 - 1)]
+
+
+def test_a_nan_stays_one() -> None:
+    output = made().outputs[0]
+    steps = (Fill((2, 3), math.nan, Region(0, 0, (3, 1))),)
+    plan = replace(made(), outputs=(replace(output, steps=steps),))
+    step = plan_json.load(plan_json.dump(plan)).outputs[0].steps[0]
+    assert isinstance(step, Fill)
+    assert math.isnan(step.value)
+
+
+def test_it_is_one_line_of_ascii() -> None:
+    text = plan_json.dump(made())
+    assert text.isascii()
+    assert "\n" not in text
+    assert '"tensormap_plan":1' in text
+
+
+NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False))
+
+
+@given(st.text(), NUMBERS, st.binary(max_size=20))
+def test_any_text_number_and_bytes(name: str, value: float, data: bytes) -> None:
+    plan = made()
+    steps = (Fill((), value, Region(1, 0, ())),)
+    output = replace(plan.outputs[0], steps=steps)
+    plan = replace(plan, outputs=(output,), texts=(TextFile("f", data),), notes=(name,), mapping=name)
+    assert plan_json.load(plan_json.dump(plan)) == plan
+
+
+# --- what is no plan
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "it is not JSON: "),
+        ("{", "it is not JSON: "),
+        ("[]", "it does not begin as one"),
+        ("3", "it does not begin as one"),
+        ('{"tensormap_plan":2}', "it is of another version than 1"),
+        ('{"tensormap_plan":true}', "it is of another version than 1"),
+        ('{"tensormap_plan":1}', "the plan has not the entries of one"),
+        ('{"tensormap_plan":1,"tensormap_plan":1}', "an object has a key twice"),
+        ('{"tensormap_plan":NaN}', "NaN is not JSON"),
+        ("[" * 100_000, "it is nested too deeply"),
+        (f'{{"tensormap_plan":{"1" * 10_000}}}', "it is not JSON: "),
+    ],
+)
+def test_texts(text: str, says: str) -> None:
+    assert refused(text).startswith(says)
+
+
+def at(*keys: str | int) -> Callable[[dict[str, Any], Any], None]:
+    def put(value: dict[str, Any], new: Any) -> None:
+        inner: Any = value
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = new
+
+    return put
+
+
+DEEP: list[Any] = ["operand", 0]
+for _ in range(200):
+    DEEP = ["function", "neg", DEEP]
+
+CHANGES: dict[str, tuple[Callable[[dict[str, Any], Any], None], Any, str]] = {
+    "an entry more": (at("more"), 1, "the plan has not the entries of one"),
+    "a root that is no text": (at("root"), 1, "root is no text"),
+    "an absolute source": (at("sources", 0, 0), "/etc/passwd", "a path leads out of its directory"),
+    "a source above": (at("sources", 0, 0), "../x", "a path leads out of its directory"),
+    "a negative size": (at("sources", 0, 1), -1, "a size or an offset is no count"),
+    "an output above": (at("outputs", 0, "path"), "a/../../x", "a path leads out of its directory"),
+    "an absolute output": (at("outputs", 0, "path"), "/x", "a path leads out of its directory"),
+    "a text above": (at("texts", 0, 0), "../x", "a path leads out of its directory"),
+    "a text without a name": (at("texts", 0, 0), "", "a path leads out of its directory"),
+    "a NUL in a name": (at("texts", 0, 0), "a\0b", "a path leads out of its directory"),
+    "a companion from above": (at("companions", 0, 0), "../../etc/shadow", "a path leads out of its directory"),
+    "a companion to above": (at("companions", 0, 1), "..", "a path leads out of its directory"),
+    "an input in no file": (at("inputs", 0, 3), 1, "an input is in no file of the plan"),
+    "an input before the first file": (at("inputs", 0, 3), -1, "an input is in no file of the plan"),
+    "a generated input in a file": (at("inputs", 3, 3), 0, "an input is in no file of the plan"),
+    "an unknown dtype": (at("inputs", 0, 1), "float7", "a dtype is unknown"),
+    "a fraction of an offset": (at("inputs", 0, 4), 1.5, "a size or an offset is no count"),
+    "true as an offset": (at("inputs", 0, 4), True, "a size or an offset is no count"),
+    "true as a size": (at("inputs", 0, 2), [True, 3], "sizes, strides or offsets are no list of counts"),
+    "fewer strides": (at("inputs", 2, 5), [1], "an input has not as many strides as axes"),
+    "fewer offsets": (at("outputs", 0, "offsets"), [1], "an output has not as many offsets as tensors"),
+    "a tensor behind the end": (at("outputs", 0, "offsets"), [990, 600], "a tensor leaves its file"),
+    "a piece behind the end": (at("outputs", 0, "pieces"), [[999, "xx"]], "a piece leaves its file"),
+    "a checksum behind the end": (at("outputs", 0, "checksums"), [[0, 5, [997]]], "a checksum leaves its file"),
+    "bytes that are no base64": (at("texts", 0, 1), {"base64": "!"}, "bytes are neither text nor base64"),
+    "bytes that are half a character": (at("texts", 0, 1), "\udc80", "bytes are neither text nor base64"),
+    "a step of no kind": (at("outputs", 0, "steps", 0, 0), "move", "a step is none"),
+    "a step of too few parts": (at("outputs", 0, "steps", 0), ["copy", []], "a step is none"),
+    "a region of no input": (at("outputs", 0, "steps", 0, 2, 0), 4, "a region is of no tensor of the plan, "),
+    "a region of no output": (at("outputs", 0, "steps", 0, 3, 0), 2, "a region is of no tensor of the plan, "),
+    "a negative region": (at("outputs", 0, "steps", 0, 2, 0), -1, "a region is of no tensor of the plan, "),
+    "other axes": (at("outputs", 0, "steps", 0, 1), [2], "a region is of no tensor of the plan, "),
+    "a value that is no number": (at("outputs", 0, "steps", 2, 2), "zero", "a number is none"),
+    "an operand too many": (at("outputs", 0, "steps", 5, 3), ["operand", 2], "a formula names an operand "),
+    "a formula of no kind": (at("outputs", 0, "steps", 5, 3), ["call"], "a formula is none"),
+    "a formula without end": (at("outputs", 0, "steps", 5, 3), DEEP, "a formula is nested too deeply"),
+    "a note that is no text": (at("notes", 0), 1, "a note is no text"),
+    "notes that are no list": (at("notes"), "a", "notes are no list"),
+}
+
+
+@pytest.mark.parametrize(("put", "new", "says"), CHANGES.values(), ids=list(CHANGES))
+def test_changes(put: Callable[[dict[str, Any], Any], None], new: Any, says: str) -> None:
+    value = json.loads(plan_json.dump(made()))
+    put(value, new)
+    assert refused(json.dumps(value)).startswith(says)
+
+
+@given(st.data())
+def test_whatever_is_changed_it_is_a_plan_or_refused(data: st.DataObject) -> None:
+    value = json.loads(plan_json.dump(made()))
+    inner, key = value, "root"
+    while True:
+        keys = sorted(inner) if isinstance(inner, dict) else list(range(len(inner)))
+        if not keys:
+            break
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(inner[key], dict | list) or data.draw(st.integers(0, 4)) == 0:
+            break
+        inner = inner[key]
+    if inner:
+        inner[key] = data.draw(st.sampled_from([None, True, -1, 0, 1e300, "", "..", [], {}, [[]], 2**70, "NaN"]))
+    try:
+        plan_json.load(json.dumps(value))
+    except CheckpointError as error:
+        assert [each.slug for each in error.diagnostics] == ["bad-plan"]  # noqa: PT017 - or no error at all
