@@ -19,7 +19,9 @@ AXES = st.builds(str.__add__, WORDS, st.sampled_from(["", "'", "''"]))
 INTEGERS = st.one_of(st.integers(0, 300), st.just(2**63 - 1))
 NUMBERS = st.sampled_from(["0.5", "1e-05", "1.0e-5", "10000.0", "1e9", "2.50"])
 STRINGS = st.text(st.characters(codec="utf-8", exclude_characters='"', exclude_categories=["C", "Z"]), max_size=6)
-PLAIN = st.text(st.characters(codec="utf-8", exclude_characters='"{}', exclude_categories=["C", "Z", "N"]), min_size=1, max_size=6)
+PLAIN = st.text(
+    st.characters(codec="utf-8", exclude_characters='"{}', exclude_categories=["C", "Z", "N"]), min_size=1, max_size=6
+)
 ARROWS = st.sampled_from(["<->", "->", "<-"])
 
 
@@ -31,12 +33,14 @@ def tuples(strategy, least=0, most=3):
     return st.lists(strategy, min_size=least, max_size=most).map(tuple)
 
 
-def node(kind, *arguments, **fields):
-    return st.builds(kind, *arguments, **fields, span=st.just(NOWHERE))
+def node(_kind, *arguments, **fields):
+    return st.builds(_kind, *arguments, **fields, span=st.just(NOWHERE))
 
 
 def _expressions(inner):
-    operators = st.sampled_from(["+", "-", "*", "/", "//", "%", "**", "??", "and", "or", "in", "==", "!=", "<", "<=", ">", ">="])
+    operators = st.sampled_from(
+        ["+", "-", "*", "/", "//", "%", "**", "??", "and", "or", "in", "==", "!=", "<", "<=", ">", ">="]
+    )
     return st.one_of(
         node(s.Unary, st.sampled_from(["-", "not"]), inner),
         node(s.Binary, operators, inner, inner),
@@ -125,10 +129,14 @@ SIDE_LINES = st.one_of(
         maybe(EXPRESSIONS),
     ),
     node(s.ConfigFile, STRINGS, maybe(WORDS_AND_STRINGS)),
+    node(s.ConfigFile, STRINGS, WORDS_AND_STRINGS, kind=st.just("namespace")),
     node(s.Separator, STRINGS),
-    node(s.Tag, STRINGS, STRINGS),
+    node(s.Tag, STRINGS, STRINGS, patterns=tuples(templates(quoted=True), 0, 2)),
 )
-CONFIG_LINES = node(s.ConfigLine, maybe(EXPRESSIONS), EXPRESSIONS, ARROWS, EXPRESSIONS)
+REST = node(s.Name, st.just(s.REST))
+CONFIG_LINES = node(s.ConfigLine, maybe(EXPRESSIONS), EXPRESSIONS, ARROWS, EXPRESSIONS) | node(
+    s.ConfigLine, st.none(), REST, ARROWS, REST
+)
 SIMPLE = st.one_of(
     node(s.Header, WORDS, WORDS),
     node(s.Side, WORDS, tuples(SIDE_LINES)),
@@ -152,7 +160,9 @@ def _scopes(inner):
 
 
 FILES = node(s.File, tuples(st.recursive(SIMPLE, _scopes, max_leaves=4), 0, 4))
-THOROUGH = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+THOROUGH = settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 def read(text):

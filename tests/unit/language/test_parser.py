@@ -279,6 +279,11 @@ def test_config_lines_have_any_arrow_and_maybe_a_value():
     assert config.lines[2].right == binary(name("x"), "??", s.Number("1e-05", NOWHERE))
 
 
+def test_a_config_line_may_stand_for_the_rest():
+    (line,) = only("config {\n  ... <-> ...\n}\n").lines
+    assert line == s.ConfigLine(None, name(s.REST), "<->", name(s.REST), NOWHERE)
+
+
 def test_scopes_nest_and_chain_with_else():
     scope = only("block a.{i}. <-> b. when x {\n} else when y {\n c <-> d\n} else {\n when z { e <-> f }\n}\n")
     assert [type(each) for each in scope.clauses] == [s.Block, s.When]
