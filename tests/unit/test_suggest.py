@@ -40,9 +40,9 @@ def test_the_first_of_equals_wins():
 
 def test_a_hundred_thousand_names_are_no_trouble():
     names = [f"model.layers.{i}.mlp.experts.{j}.up_proj.weight" for i in range(80) for j in range(1250)]
-    start = time.perf_counter()
+    start = time.process_time()
     assert (
         did_you_mean("model.layers.3.mlp.expert.77.up_proj.weight", names)
         == "model.layers.3.mlp.experts.77.up_proj.weight"
     )
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

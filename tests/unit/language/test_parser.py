@@ -532,9 +532,9 @@ def test_what_is_just_not_too_much_is_read_printed_and_compared(text):
     ids=lambda each: each[:4].encode("unicode_escape").decode(),
 )
 def test_no_text_of_its_length_takes_long(text):
-    start = time.perf_counter()
+    start = time.process_time()
     assert slugs(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 # --- anything at all
