@@ -12,11 +12,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tensormap.version import VERSION as __version__
+from tensormap.version import VERSION
 
 if TYPE_CHECKING:
-    from tensormap.api import Mapping, Plan, Report, apply, load, loads, open, plan  # noqa: A004 - the public name
+    from tensormap.api import Mapping, Plan, Report, apply, load, loads, open, plan
     from tensormap.diagnostics import BusyError, CheckpointError, Diagnostic, MappingError, TensormapError
+
+__version__ = VERSION
 
 _HOMES = {
     "tensormap.api": ("Mapping", "Plan", "Report", "apply", "load", "loads", "open", "plan"),

@@ -5,27 +5,28 @@ Knows how the parts fit together and nothing of how they work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping as Map, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Map
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from tensormap import library
-from tensormap.checkpoints.open import open_checkpoint
 from tensormap.checkpoints.lazy import LazyCatalog
+from tensormap.checkpoints.open import open_checkpoint
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError, Source
 from tensormap.dtypes import BY_NAME
-from tensormap.language import checks, mapping as m
-from tensormap.language.parser import parse_expression
+from tensormap.language import checks
+from tensormap.language import mapping as m
 from tensormap.language.expressions import Missing, evaluate
+from tensormap.language.parser import parse_expression
 from tensormap.language.resolve import resolve
 from tensormap.lowering import direction, plan_json, plan_text
-from tensormap.lowering import plan as steps
+from tensormap.lowering import plan as plan_types
 from tensormap.lowering.bind import Bound, bind
 from tensormap.lowering.lower import lower
 from tensormap.lowering.schedule import DEFAULT_SHARD, Options, schedule
-from tensormap.lowering.sources import Opened, open_side, read_config
+from tensormap.lowering.sources import Opened, open_side
 from tensormap.runtime import execute
 from tensormap.version import VERSION
 
@@ -56,14 +57,14 @@ class Mapping:
         return Mapping(self.resolved.inverse)
 
     def check(self) -> checks.Findings:
-        """Say what is proved for every admissible size, what is left to be checked for given sizes, and what each direction loses."""
+        """Say what is proved for every admissible size, what is left for given sizes, and what each direction loses."""
         return checks.check(self.resolved)
 
     def convert(
         self,
         tensors: Map[str, Any],
         to: str | None = None,
-        set: Settings | None = None,  # noqa: A002 - the public name
+        set: Settings | None = None,
         *,
         config: Map[str, Any] | None = None,
         dtype: str | None = None,
@@ -88,14 +89,13 @@ class Mapping:
 class Plan:
     """What a run will do, to the last byte of every header. Prints readably; keeps as JSON."""
 
-    steps: steps.Plan
-    _ignored: None = field(default=None, repr=False)
+    steps: plan_types.Plan
 
     def __str__(self) -> str:
         return plan_text.show(self.steps)
 
     @property
-    def outputs(self) -> tuple[steps.OutputFile, ...]:
+    def outputs(self) -> tuple[plan_types.OutputFile, ...]:
         """The files with tensors that will be written."""
         return self.steps.outputs
 
@@ -137,7 +137,7 @@ def plan(
     mapping: Mapping | str | Path,
     source: str | Path,
     to: str | None = None,
-    set: Settings | None = None,  # noqa: A002 - the public name
+    set: Settings | None = None,
     max_shard_size: str | int = DEFAULT_SHARD,
     dtype: str | None = None,
     *,
@@ -174,7 +174,7 @@ def plan(
     return Plan(made)
 
 
-def bound(mapping: Mapping, source: str | Path, to: str | None = None, set: Settings | None = None) -> Bound:  # noqa: A002
+def bound(mapping: Mapping, source: str | Path, to: str | None = None, set: Settings | None = None) -> Bound:
     """Return a mapping bound to a checkpoint, for tools that look inside."""
     turned, opened = _open(mapping.resolved, Path(source), to, settings_of(set), ())
     return bind(
@@ -219,7 +219,7 @@ def apply(
     source: str | Path,
     target: str | Path | None = None,
     to: str | None = None,
-    set: Settings | None = None,  # noqa: A002 - the public name
+    set: Settings | None = None,
     max_shard_size: str | int = DEFAULT_SHARD,
     dtype: str | None = None,
     *,
@@ -234,7 +234,6 @@ def apply(
     checksum: bool = False,
     trust_crc: bool = False,
     progress: Any = None,
-    executor: Executor | None = None,
 ) -> Report:
     """Run a plan, `apply(plan, "out/")`, or plan and run in one, `apply(mapping, "ckpt/", "out/", to="hf")`.
 
@@ -248,15 +247,9 @@ def apply(
     else:
         if target is None:
             raise TypeError("apply(mapping, source, target) needs a target")
-        made = plan(
-            mapping, source, to, set, max_shard_size, dtype, config=config, like=like, trust=trust
-        )
+        made = plan(mapping, source, to, set, max_shard_size, dtype, config=config, like=like, trust=trust)
         place = target
-    more = {} if memory is None else {"memory": parse_size(memory)}
-    if executor is not None:
-        from tensormap.runtime import jobs
-
-        return jobs.run(made.steps, Path(place), executor, overwrite=overwrite, resume=resume, **more)
+    more: dict[str, Any] = {} if memory is None else {"memory": parse_size(memory)}
     return execute.run(
         made.steps,
         Path(place),
@@ -271,7 +264,7 @@ def apply(
     )
 
 
-def open(path: str | Path) -> LazyCatalog:  # noqa: A001 - the public name
+def open(path: str | Path) -> LazyCatalog:
     """Open a checkpoint of any supported format: names, shapes and dtypes at once, a tensor's bytes when it is asked for."""
     return LazyCatalog(open_checkpoint(Path(path)))
 
@@ -307,7 +300,17 @@ def parse_size(size: str | int) -> int:
     if isinstance(size, int):
         return size
     text = size.strip().upper().replace(" ", "")
-    units = {"KIB": 1024, "MIB": 1024**2, "GIB": 1024**3, "TIB": 1024**4, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
+    units = {
+        "KIB": 1024,
+        "MIB": 1024**2,
+        "GIB": 1024**3,
+        "TIB": 1024**4,
+        "KB": 10**3,
+        "MB": 10**6,
+        "GB": 10**9,
+        "TB": 10**12,
+        "B": 1,
+    }
     for unit, factor in units.items():
         if text.endswith(unit):
             text, scale = text[: -len(unit)], factor

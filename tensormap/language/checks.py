@@ -111,7 +111,9 @@ def blocks_pair(mapping: m.Mapping) -> Iterator[Diagnostic]:
             pair(rule)
         except Unpaired as unpaired:
             tags = "".join(f"`{tag}:` " for tag in unpaired.tags)
-            message = f"{_blocks(unpaired.left)} {tags}on the left and {_blocks(unpaired.right)} on the right do not pair"
+            message = (
+                f"{_blocks(unpaired.left)} {tags}on the left and {_blocks(unpaired.right)} on the right do not pair"
+            )
             yield Diagnostic(
                 "unpaired-blocks",
                 message,
@@ -327,7 +329,7 @@ def names_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
     known = _known_names(mapping)
     checked: list[tuple[syntax.Expression, Span]] = []
     for rule in mapping.rules:
-        checked.extend((guard.condition, guard.condition.span or rule.span) for guard in rule.guards)
+        checked.extend((guard.condition, guard.condition.span) for guard in rule.guards)
         for term in (*rule.left, *rule.right):
             if isinstance(term.content, m.Generated):
                 checked.extend((each, term.span) for each in term.content.arguments)

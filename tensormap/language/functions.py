@@ -4,11 +4,10 @@ from __future__ import annotations
 
 GENERATORS: dict[str, tuple[str, ...]] = {
     "rope_inv_freq": ("dim", "base"),
-    "llama3_inv_freq": ("dim", "base", "factor", "low_freq_factor", "high_freq_factor", "original_length"),
+    "llama3_rope_inv_freq": ("dim", "base", "factor", "low_factor", "high_factor", "old_context"),
+    "llama3_rope_freqs": ("dim", "base", "factor", "low_factor", "high_factor", "old_context"),
     "causal_mask": ("n",),
     "arange": ("n",),
-    "zeros": (),
-    "ones": (),
     "sinusoids": ("length", "channels"),
 }
 """Generators with the names of their arguments."""

@@ -1,7 +1,7 @@
 """Make an included file's statements fit the place that includes them: prefixes, bound names, and names of its own.
 
-`use "common/mlp.tmap" with left = "decoder.", right = "model.", e = hidden` binds the prefixes of both sides and the name `e`; every
-other dimension, index and let of the included file is its own and is marked with the number of the inclusion.
+`use "common/mlp.tmap" with left = "decoder.", right = "model.", e = hidden` binds the prefixes of both sides and the name `e`;
+every other dimension, index and let of the included file is its own and is marked with the number of the inclusion.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class _Rename:
                 return replace(node, names=tuple(self.name(each) for each in names))
             case syntax.ConfigLine(value=value):
                 return replace(node, value=self.node(value) if value else None)
-            case syntax.Tensor(template=syntax.Template(parts=(str() as text,), quoted=False), layout=None) if text in self.bound:
+            case syntax.Tensor(template=syntax.Template(parts=(str() as text,), quoted=False), layout=None) if (
+                text in self.bound
+            ):
                 return replace(node, template=replace(node.template, parts=(self.bound[text],)))
             case tuple():
                 return tuple(self.node(each) for each in node)

@@ -167,13 +167,13 @@ def ragged_sums(layout: Layout) -> tuple[tuple[str, Polynomial], ...]:
                     visit(each)
             case Product(factors=factors):
                 inner = ONE
-                for each in reversed(factors):
-                    visit(each)
-                    if isinstance(each, Leaf) and _depends(inner, each.atom.name):
-                        found.append((each.atom.name, inner))
-                        inner = Polynomial.dimension(ragged_total(each.atom.name, inner))
-                    elif not isinstance(each, Rest):
-                        inner = size(each) * inner
+                for factor in reversed(factors):
+                    visit(factor)
+                    if isinstance(factor, Leaf) and _depends(inner, factor.atom.name):
+                        found.append((factor.atom.name, inner))
+                        inner = Polynomial.dimension(ragged_total(factor.atom.name, inner))
+                    elif not isinstance(factor, Rest):
+                        inner = size(factor) * inner
             case _:
                 pass
 
@@ -193,7 +193,7 @@ def _choices(node: Node | Product) -> Iterator[_Choice]:
     """Yield the choices of one axis in row-major order, strides counted in the axis's own positions."""
     match node:
         case Leaf(atom=atom, per=per, tag=tag):
-            tags = (tag,) if tag else ()
+            tags: tuple[str, ...] = (tag,) if tag else ()
             single = atom.size.value == 1
             yield _Choice(tags, ZERO, () if single else (Place(atom, ONE, per),))
         case Sum(summands=summands, tag=tag):

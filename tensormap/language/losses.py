@@ -52,7 +52,9 @@ def _rule(rule: m.Rule) -> list[Loss]:
         if isinstance(left, m.Stored) and isinstance(right, m.Fixed) and right.value is None:
             found.append(Loss("zeroed", f"a part of {shown} that nobody cares about is not kept", rule.span))
         if isinstance(left, m.Stored) and isinstance(right, (m.Fixed, m.Generated)) and rule.optional:
-            found.append(Loss("dropped", f"{shown} is checked and left out; it is not written on the way back", rule.span))
+            found.append(
+                Loss("dropped", f"{shown} is checked and left out; it is not written on the way back", rule.span)
+            )
         here, there = block_atoms(each.left, left), block_atoms(each.right, right)
         for name, how in rule.replicated:
             if name in here and name not in there and how in ("mean", "sum", "first"):
@@ -63,11 +65,23 @@ def _rule(rule: m.Rule) -> list[Loss]:
                 }[how]
                 found.append(Loss("reduced", what, rule.span))
             if name in there and name not in here and how == "sum":
-                found.append(Loss("rounded", f"{target} is written as equal shares over `{name}`, exact for a power of two", rule.span))
+                found.append(
+                    Loss(
+                        "rounded",
+                        f"{target} is written as equal shares over `{name}`, exact for a power of two",
+                        rule.span,
+                    )
+                )
         if _computes(left) or _computes(right):
-            found.append(Loss("rounded", f"{target} is computed, and rounded once to the dtype that is written", rule.span))
+            found.append(
+                Loss("rounded", f"{target} is computed, and rounded once to the dtype that is written", rule.span)
+            )
         elif any(tensor.dtype for tensor in _of(right)):
-            found.append(Loss("rounded", f"{target} is cast, exactly where the dtype that is written is the wider one", rule.span))
+            found.append(
+                Loss(
+                    "rounded", f"{target} is cast, exactly where the dtype that is written is the wider one", rule.span
+                )
+            )
     return found
 
 

@@ -88,7 +88,7 @@ def _compare(one: _Use, other: _Use, mapping: m.Mapping) -> bool | None:
 
 
 def _conditional(rule: m.Rule) -> frozenset[tuple[str, bool]]:
-    return frozenset(_normal(guard.condition, guard.negated) for guard in rule.guards)
+    return frozenset(_normal(guard.condition, negated=guard.negated) for guard in rule.guards)
 
 
 def exclusive(one: m.Rule, other: m.Rule) -> bool:
@@ -97,7 +97,7 @@ def exclusive(one: m.Rule, other: m.Rule) -> bool:
         for b in other.guards:
             if a.scope == b.scope and a.negated != b.negated:
                 return True
-            left, right = _normal(a.condition, a.negated), _normal(b.condition, b.negated)
+            left, right = _normal(a.condition, negated=a.negated), _normal(b.condition, negated=b.negated)
             if left[0] == right[0] and left[1] != right[1]:
                 return True
             if not a.negated and not b.negated and _different_constants(a.condition, b.condition):
@@ -105,7 +105,7 @@ def exclusive(one: m.Rule, other: m.Rule) -> bool:
     return False
 
 
-def _normal(condition: syntax.Expression, negated: bool) -> tuple[str, bool]:
+def _normal(condition: syntax.Expression, *, negated: bool) -> tuple[str, bool]:
     while isinstance(condition, syntax.Unary) and condition.operator == "not":
         condition, negated = condition.operand, not negated
     if isinstance(condition, syntax.Binary) and condition.operator == "!=":

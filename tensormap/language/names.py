@@ -120,7 +120,10 @@ def shapes(template: Template) -> Iterator[Shape]:
 
 
 def formatter(
-    template: Template, sizes: Mapping[str, int], value: Callable[[Polynomial], int], ragged: Callable[[str, Polynomial, int], int]
+    template: Template,
+    sizes: Mapping[str, int],
+    value: Callable[[Polynomial], int],
+    ragged: Callable[[str, Polynomial, int], int],
 ) -> Callable[[Mapping[str, int]], str]:
     """Return a function from positions to the name. `value` evaluates a size, `ragged(index, inner, position)` the sum of
     `inner` over the positions of `index` before this one.
@@ -156,7 +159,10 @@ def formatter(
 
 
 def hole_value(
-    hole: NumberHole, positions: Mapping[str, int], value: Callable[[Polynomial], int], ragged: Callable[[str, Polynomial, int], int]
+    hole: NumberHole,
+    positions: Mapping[str, int],
+    value: Callable[[Polynomial], int],
+    ragged: Callable[[str, Polynomial, int], int],
 ) -> int:
     """Return the number that a hole holds at these positions."""
     total = value(hole.offset)

@@ -5,18 +5,17 @@ Raises MappingError with everything that was found. Whether the equations hold t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from tensormap.diagnostics import Diagnostic, Label, MappingError, Source, Span
 from tensormap.language import layout as axes
 from tensormap.language import mapping as m
-from tensormap.language import names, syntax
+from tensormap.language import names, partition, syntax
+from tensormap.language.expressions import names as names_in
 from tensormap.language.functions import GENERATORS, INVERSES, ONE_WAY
 from tensormap.language.include import Included, include
-from tensormap.language import partition
-from tensormap.language.expressions import names as names_in
 from tensormap.language.parser import parse
 from tensormap.language.partition import parted
 from tensormap.language.polynomial import Polynomial
@@ -108,10 +107,10 @@ class _Resolver:
 
     included_texts: tuple[str, ...] = ()
 
-    def _fail(self, slug: str, message: str, span: Span, label: str = "", *more: Label, help: str | None = None) -> None:
-        self.found.append(
-            Diagnostic(slug, message, (Label(span, label), *more), (), (help,) if help else ())
-        )
+    def _fail(
+        self, slug: str, message: str, span: Span, label: str = "", *more: Label, help: str | None = None
+    ) -> None:
+        self.found.append(Diagnostic(slug, message, (Label(span, label), *more), (), (help,) if help else ()))
 
     # --- included files ---------------------------------------------------------------------------------------------
 
@@ -216,36 +215,36 @@ class _Resolver:
                     if self._new(name, span):
                         self.scope.lets[name] = value
                         self.scope.scalars.update(_names(value))
-                case syntax.Index(name=name, bound=bound, values=values, span=span):
-                    if self._new(name, span):
-                        if bound is not None:
-                            self.scope.scalars.update(_names(bound))
-                        repeated = [word for k, word in enumerate(values) if word in values[:k]]
-                        if repeated:
-                            self._fail("duplicate-declaration", f"index `{name}` lists `{repeated[0]}` twice", span)
-                        self.scope.indices[name] = m.Index(
-                            name, Polynomial.number(len(values)), tuple(values), None, span
-                        )
+                case syntax.Index():
+                    self._declare_index(each)
                 case syntax.Config(lines=lines):
                     for line in lines:
-                        if line.value is not None:
-                            self.scope.scalars.update(_names(line.value))
-                case syntax.Extern():
-                    pass
-                case syntax.Scope(statements=inner, otherwise=otherwise):
-                    self._declare(inner)
-                    while otherwise is not None:
-                        self._declare(otherwise.statements)
-                        otherwise = otherwise.otherwise
+                        self.scope.scalars.update(_names(line.value) if line.value is not None else ())
+                case syntax.Scope():
+                    for arm in _arms(each):
+                        self._declare(arm.statements)
                 case _:
                     pass
         self.scope.scalars -= set(self.scope.indices)
+
+    def _declare_index(self, index: syntax.Index) -> None:
+        if not self._new(index.name, index.span):
+            return
+        if index.bound is not None:
+            self.scope.scalars.update(_names(index.bound))
+        repeated = [word for k, word in enumerate(index.values) if word in index.values[:k]]
+        if repeated:
+            self._fail("duplicate-declaration", f"index `{index.name}` lists `{repeated[0]}` twice", index.span)
+        size = Polynomial.number(len(index.values))
+        self.scope.indices[index.name] = m.Index(index.name, size, tuple(index.values), None, index.span)
 
     def _sizes(self, statements: Iterable[syntax.Statement]) -> None:
         """Work out the size of every declared index, then the externs' layouts."""
         for each in statements:
             match each:
-                case syntax.Index(name=name, bound=bound, span=span) if bound is not None and name in self.scope.indices:
+                case syntax.Index(name=name, bound=bound, span=span) if (
+                    bound is not None and name in self.scope.indices
+                ):
                     of = None
                     if isinstance(bound, syntax.Item):
                         match bound:
@@ -267,11 +266,9 @@ class _Resolver:
                         arrow == "<->",
                         span,
                     )
-                case syntax.Scope(statements=inner, otherwise=otherwise):
-                    self._sizes(inner)
-                    while otherwise is not None:
-                        self._sizes(otherwise.statements)
-                        otherwise = otherwise.otherwise
+                case syntax.Scope():
+                    for arm in _arms(each):
+                        self._sizes(arm.statements)
                 case _:
                     pass
 
@@ -457,7 +454,7 @@ class _Resolver:
                 factor, affine = (one[0], other) if not one[1] else (other[0], one)
                 return affine[0] * factor, {k: v * factor for k, v in affine[1].items()}, affine[2]
             case syntax.Numbered(parts=pieces):
-                return self._numbered(expression, pieces)
+                return self._numbered(pieces)
             case syntax.Call(function=partition.SIZE, arguments=(inner,)):
                 _, strides, _ = self._affine(inner)
                 total = axes.ONE
@@ -484,14 +481,16 @@ class _Resolver:
                 return self._polynomial(expression), {}, ()
 
     def _numbered(
-        self, expression: syntax.Expression, pieces: tuple[syntax.Expression, ...]
+        self, pieces: tuple[syntax.Expression, ...]
     ) -> tuple[Polynomial, dict[str, Polynomial], tuple[str, ...]]:
         offset, parts, ragged = axes.ZERO, {}, ()  # type: tuple[Polynomial, dict[str, Polynomial], tuple[str, ...]]
         inner = axes.ONE
         for piece in reversed(pieces):
             start, strides, more = self._affine(piece)
             if len(pieces) > 1 and (start.terms or len(strides) != 1):
-                self._fail("not-affine", "`(a b)` in a hole numbers pairs of indices; each part is one index", piece.span)
+                self._fail(
+                    "not-affine", "`(a b)` in a hole numbers pairs of indices; each part is one index", piece.span
+                )
             offset = offset + start * inner
             total = inner
             for index, stride in strides.items():
@@ -547,13 +546,13 @@ class _Resolver:
             self._fail("stray-else", "`else` belongs to a `when`", scope.otherwise.span)
             return
         if len(guards) > 1:
-            self._fail("stray-else", "`else` behind two `when`s is ambiguous; join them with `and`", scope.otherwise.span)
+            self._fail(
+                "stray-else", "`else` behind two `when`s is ambiguous; join them with `and`", scope.otherwise.span
+            )
         negated = tuple(replace(each, negated=True) for each in guards)
         self._scope(scope.otherwise, replace(context, guards=(*context.guards, *negated)))
 
-    def _clauses(
-        self, clauses: Iterable[syntax.Clause], context: _Context
-    ) -> tuple[_Context, tuple[m.Guard, ...]]:
+    def _clauses(self, clauses: Iterable[syntax.Clause], context: _Context) -> tuple[_Context, tuple[m.Guard, ...]]:
         guards: list[m.Guard] = []
         for clause in clauses:
             match clause:
@@ -597,7 +596,14 @@ class _Resolver:
             self._fail("wild-name", "`*` in a name stands only in rules that drop", wild[0].span or rule.span)
         self.rules.append(
             m.Rule(
-                left, _arrow(rule.arrow), right, inner.guards, inner.replicated, inner.optional, len(self.rules), rule.span
+                left,
+                _arrow(rule.arrow),
+                right,
+                inner.guards,
+                inner.replicated,
+                inner.optional,
+                len(self.rules),
+                rule.span,
             )
         )
 
@@ -681,9 +687,7 @@ class _Resolver:
                         span,
                         help=f"did you mean `{hint}`?" if hint else "declare it: `extern f([...]) -> [...]`",
                     )
-                return m.Function(
-                    function, tuple(self._formula(each, prefixes, tensors) for each in arguments)
-                )
+                return m.Function(function, tuple(self._formula(each, prefixes, tensors) for each in arguments))
 
     def _is_scalar(self, template: syntax.Template) -> bool:
         if len(template.parts) != 1 or not isinstance(template.parts[0], str) or template.quoted:
@@ -691,6 +695,14 @@ class _Resolver:
         text = template.parts[0]
         scope = self.scope
         return text in scope.lets or text in scope.params or text in scope.scalars or text in scope.indices
+
+
+def _arms(scope: syntax.Scope) -> Iterator[syntax.Scope]:
+    """Yield a scope and the arms behind its `else`s."""
+    arm: syntax.Scope | None = scope
+    while arm is not None:
+        yield arm
+        arm = arm.otherwise
 
 
 def _arrow(text: str) -> m.Arrow:

@@ -297,7 +297,7 @@ class Trivia:
 
 
 def _trivia() -> Trivia:
-    return field(default=Trivia(), compare=False, repr=False)  # type: ignore[no-any-return]
+    return field(default=Trivia(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

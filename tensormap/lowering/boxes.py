@@ -6,7 +6,8 @@ is worked out once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping as Map, Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from math import prod
 
@@ -71,8 +72,8 @@ def box(
     held = set(fixed)
     sizes: dict[str, int] = {}
     pers: dict[str, int] = {}
-    for block in (order, *(each for each in blocks if each is not None)):
-        for axis in block.axes:
+    for one in (order, *(each for each in blocks if each is not None)):
+        for axis in one.axes:
             for place in axis.places:
                 name = place.atom.name
                 if name not in sizes:
@@ -86,9 +87,7 @@ def box(
     for k, size in enumerate(rest):
         sizes[_rest_name(k)] = size
     parts = [
-        _generated(order, rest, held, sizes)
-        if block is None
-        else _place(block, form, rest, known, positions)
+        _generated(order, rest, held, sizes) if block is None else _place(block, form, rest, known, positions)
         for block, form in zip(blocks, forms, strict=True)
     ]
     return tuple(_split(names, sizes, pers, parts, held))
@@ -186,9 +185,7 @@ def _split(
         yield _box(variant, parts, held, pers)
 
 
-def _box(
-    variant: list[tuple[str, int, int, int]], parts: list[_Part], held: set[str], pers: Map[str, int]
-) -> Boxed:
+def _box(variant: list[tuple[str, int, int, int]], parts: list[_Part], held: set[str], pers: Map[str, int]) -> Boxed:
     box_sizes: list[int] = []
     for _, _, groups, size in variant:
         if groups:
@@ -215,9 +212,7 @@ def _box(
 
 def _merge(sizes: tuple[int, ...], placed: list[Placed]) -> tuple[tuple[int, ...], tuple[Placed, ...]]:
     """Drop axes of size one, order by the written tensor, and join axes that are one run in every tensor."""
-    axes = [
-        (size, tuple(part.strides[k] for part in placed)) for k, size in enumerate(sizes) if size != 1
-    ]
+    axes = [(size, tuple(part.strides[k] for part in placed)) for k, size in enumerate(sizes) if size != 1]
     axes.sort(key=lambda axis: -axis[1][0])
     merged: list[tuple[int, tuple[int, ...]]] = []
     for size, strides in axes:

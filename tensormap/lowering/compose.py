@@ -43,9 +43,7 @@ def intersect(one: Box, other: Box) -> Iterator[Meeting]:
     left = replace_axes(one)
     right = replace_axes(other)
     for sizes, (a, b) in _meet(left, right):
-        yield Meeting(
-            sizes, (a[0], tuple(a[1])), (b[0], tuple(b[1]))
-        )
+        yield Meeting(sizes, (a[0], tuple(a[1])), (b[0], tuple(b[1])))
 
 
 def replace_axes(box: Box) -> Box:

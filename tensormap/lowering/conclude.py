@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping as Map
+from collections.abc import Iterator
+from collections.abc import Mapping as Map
 from itertools import islice, product
 from typing import Any
 
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label, MappingError
 from tensormap.language import mapping as m
 from tensormap.language import syntax
-from tensormap.language.expressions import Missing, names as names_in
+from tensormap.language.expressions import Missing
+from tensormap.language.expressions import names as names_in
 from tensormap.language.layout import Leaf, Sum, atoms
 from tensormap.language.layout import size as axis_size
 from tensormap.language.names import NumberHole, shapes
@@ -163,9 +165,7 @@ def _open(state: State) -> dict[str, m.Rule]:
             layouts = [tensor.layout for tensor in tensors_of(term)]
             if isinstance(term.content, m.Fixed) and term.content.layout is not None:
                 layouts.append(term.content.layout)
-            sizes = [
-                axis_size(axis) for layout in layouts for axis in layout.axes if isinstance(axis, Leaf | Sum)
-            ]
+            sizes = [axis_size(axis) for layout in layouts for axis in layout.axes if isinstance(axis, Leaf | Sum)]
             sizes.extend(atom.size for layout in layouts for atom in atoms(layout))
             for tensor in tensors_of(term):
                 for part in tensor.template.parts:

@@ -12,8 +12,8 @@ from tensormap.language import mapping as m
 from tensormap.language.expressions import Missing, evaluate, invert, keys, nested
 from tensormap.language.printer import print_expression
 from tensormap.lowering.bind import Bound
-from tensormap.lowering.state import active
 from tensormap.lowering.sources import config_files
+from tensormap.lowering.state import active
 
 
 def written_config(bound: Bound, extra: Map[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

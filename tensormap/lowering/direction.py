@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Map, Sequence
+from collections.abc import Mapping as Map
+from collections.abc import Sequence
 from typing import Any
 
 from tensormap.checkpoints.catalog import Catalog
@@ -52,7 +53,9 @@ def best(mapping: m.Mapping, tried: Sequence[tuple[float, m.Mapping, Any]]) -> t
     if ranked[0][0] == 0.0:
         left, right = (side.name for side in mapping.sides)
         raise CheckpointError(
-            Diagnostic("wrong-model", f"no tensor of the source is known to `{mapping.name}`, neither as {left} nor as {right}")
+            Diagnostic(
+                "wrong-model", f"no tensor of the source is known to `{mapping.name}`, neither as {left} nor as {right}"
+            )
         )
     if len(ranked) > 1 and ranked[0][0] == ranked[1][0]:
         names = " or ".join(f"`--to {side.name}`" for side in mapping.sides)
@@ -88,16 +91,21 @@ def compare(plan: Plan, like: Catalog) -> None:
     """Compare what a plan writes with a reference: names, shapes and dtypes. CheckpointError lists every difference."""
     written = {tensor.name: tensor for output in plan.outputs for tensor in output.tensors}
     found: list[Diagnostic] = []
-    for name in sorted(like.tensors.keys() - written.keys()):
-        found.append(Diagnostic("not-written", f"the reference has `{name}`, and it would not be written"))
-    for name in sorted(written.keys() - like.tensors.keys()):
-        found.append(Diagnostic("not-in-reference", f"`{name}` would be written, and the reference has no such tensor"))
+    found.extend(
+        Diagnostic("not-written", f"the reference has `{name}`, and it would not be written")
+        for name in sorted(like.tensors.keys() - written.keys())
+    )
+    found.extend(
+        Diagnostic("not-in-reference", f"`{name}` would be written, and the reference has no such tensor")
+        for name in sorted(written.keys() - like.tensors.keys())
+    )
     for name in sorted(written.keys() & like.tensors.keys()):
         mine, theirs = written[name], like.tensors[name]
         if mine.shape != theirs.shape:
             found.append(
                 Diagnostic(
-                    "shape-mismatch", f"`{name}` would be {list(mine.shape)}, and is {list(theirs.shape)} in the reference"
+                    "shape-mismatch",
+                    f"`{name}` would be {list(mine.shape)}, and is {list(theirs.shape)} in the reference",
                 )
             )
         if mine.dtype != theirs.dtype:

@@ -5,7 +5,8 @@ Each function turns one kind of observation into equations or values; `bind` dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping as Map, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language import mapping as m
 from tensormap.language import syntax
 from tensormap.language.arithmetic import same
-from tensormap.language.expressions import Missing, evaluate, invert, names as names_in, nested
+from tensormap.language.expressions import Missing, evaluate, invert, nested
+from tensormap.language.expressions import names as names_in
 from tensormap.language.layout import Layout, Rest, size
 from tensormap.language.names import NumberHole, Shape
 from tensormap.language.polynomial import Polynomial
@@ -178,14 +180,12 @@ def from_names(
     return equations
 
 
-def ragged_counts(
-    index: m.Index, shape: Shape, entries: Sequence[Entry], known: Known
-) -> dict[int, int]:
+def ragged_counts(index: m.Index, shape: Shape, entries: Sequence[Entry], known: Known) -> dict[int, int]:
     """Count the positions of an index that depends on another, for each position of that one, from names."""
     counts: dict[int, int] = {}
     for entry in entries:
-        found = positions(shape, entry.numbers, known.size, lambda name: known.count(name))
-        if found is None or index.name not in found or index.of not in found:
+        found = positions(shape, entry.numbers, known.size, known.count)
+        if found is None or index.of is None or index.name not in found or index.of not in found:
             continue
         outer = found[index.of]
         counts[outer] = max(counts.get(outer, 0), found[index.name] + 1)

@@ -29,7 +29,7 @@ def forward(formula: m.Formula, known: Known, positions: Map[str, int], start: i
 def number(expression: object, known: Known, positions: Map[str, int]) -> int | float:
     """Evaluate a scalar. MappingError if it is not a number."""
     value = known.evaluate(expression, positions)  # type: ignore[arg-type]
-    if isinstance(value, Missing) or isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, Missing | bool) or not isinstance(value, (int, float)):
         span = getattr(expression, "span", None)
         what = f"`{', '.join(value.names)}` is not known" if isinstance(value, Missing) else "this is not a number"
         raise MappingError(Diagnostic("unknown-value", what, (Label(span),) if span else ()))

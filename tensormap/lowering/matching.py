@@ -86,9 +86,7 @@ def positions(
     return found
 
 
-def _read(
-    hole: NumberHole, number: int, size: Sizer, count: Callable[[str], int | None]
-) -> dict[str, int] | None:
+def _read(hole: NumberHole, number: int, size: Sizer, count: Callable[[str], int | None]) -> dict[str, int] | None:
     offset = size(hole.offset)
     if offset is None or hole.ragged:
         return None
@@ -106,9 +104,7 @@ def _read(
     return _mixed(hole, rest, size, count)
 
 
-def _mixed(
-    hole: NumberHole, rest: int, size: Sizer, count: Callable[[str], int | None]
-) -> dict[str, int] | None:
+def _mixed(hole: NumberHole, rest: int, size: Sizer, count: Callable[[str], int | None]) -> dict[str, int] | None:
     """Read `(a b c)`: strides fall, and each is the size of what stands behind it."""
     steps = [(index, size(stride), count(index)) for index, stride in hole.parts]
     steps.sort(key=lambda each: -(each[1] or 0))

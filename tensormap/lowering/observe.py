@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping as Map
+from collections.abc import Iterable, Iterator
+from collections.abc import Mapping as Map
 from typing import Any
 
 from tensormap.diagnostics import Diagnostic, Label, Span
@@ -100,7 +101,7 @@ def read_shapes(state: State) -> bool:
     for use in uses:
         if all(isinstance(axis, Rest) for axis in use.tensor.layout.axes) or undecided(use.rule, state):
             continue
-        for entry, place in _meant(use, shared[use.shape.text] > 1, state):
+        for entry, place in _meant(use, state, shared=shared[use.shape.text] > 1):
             mark = (use.rule.number, use.shape.text + str(use.tensor.span.start), entry.info.shape)
             if mark in state.done:
                 continue
@@ -151,7 +152,7 @@ def axis_span(axis: Node) -> Span | None:
     return axis.span
 
 
-def _meant(use: Use, shared: bool, state: State) -> Iterator[tuple[Entry, Map[str, int]]]:
+def _meant(use: Use, state: State, *, shared: bool) -> Iterator[tuple[Entry, Map[str, int]]]:
     """List the names that a use stands for with certainty, one for each shape where that is enough."""
     known = state.known
     by_place = any(position_names(guard, state.mapping) for guard in use.rule.guards)
@@ -245,7 +246,8 @@ def _largest(equations: list[Equation]) -> list[Equation]:
 def _same_slots(one: Shape, other: Shape) -> bool:
     """Say whether two forms hold the same arithmetic, so that they see the same numbers."""
     return all(
-        a == b or (isinstance(a, NumberHole) and isinstance(b, NumberHole) and a.parts == b.parts and a.offset == b.offset)
+        a == b
+        or (isinstance(a, NumberHole) and isinstance(b, NumberHole) and a.parts == b.parts and a.offset == b.offset)
         for a, b in zip(one.slots, other.slots, strict=True)
     )
 

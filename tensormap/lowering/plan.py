@@ -22,7 +22,8 @@ class Generator:
 @dataclass(frozen=True, slots=True)
 class Input:
     """A source tensor: in file `file` from byte `offset` on; or, with `generator`, computed (then file is -1). Generated inputs are
-    row-major; stored ones have `strides` in elements, None for row-major.
+    row-major; stored ones have `strides` in elements, None for row-major. With an `encoding` the file has packed blocks, row-major,
+    that decode to `dtype`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Input:
     offset: int
     strides: tuple[int, ...] | None = None
     generator: Generator | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,8 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`name` of `runtime.arithmetic` on its arguments: "+" "-" "*" "/" "neg" "exp" "log" "sqrt" ...; "mean" and "sum" take any number
-    ("mean" gives the first argument's bits where all are equal); an extern's registered name.
+    """`name` of `runtime.arithmetic` on its arguments: "+" "-" "*" "/" "neg" "exp" "log" "sqrt" ...; "mean" and "sum" take
+    any number ("mean" gives the first argument's bits where all are equal); an extern's registered name.
     """
 
     name: str
@@ -116,8 +118,8 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Read and compare: the formula, rounded to the dtype of `expected`, must equal it (bitwise where the formula is a bare operand of
-    the same dtype; to within `ulps` units in the last place otherwise). `rule` says which rule asks, as "file:line".
+    """Read and compare: the formula, rounded to the dtype of `expected`, must equal it (bitwise where the formula is a bare
+    operand of the same dtype; to within `ulps` units in the last place otherwise). `rule` says which rule asks, as "file:line".
     """
 
     sizes: tuple[int, ...]

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
 from tensormap.checkpoints.catalog import Checksum, FileLayout, Piece, SourceFile
+from tensormap.checkpoints.gguf_types import ENCODINGS
 from tensormap.diagnostics import CheckpointError, Diagnostic
 from tensormap.dtypes import BY_NAME
 from tensormap.lowering.plan import (
@@ -73,7 +74,7 @@ def dump(plan: Plan) -> str:
 
 def _input(one: Input) -> list[Any]:
     made = None if one.generator is None else [one.generator.name, list(map(_number, one.generator.arguments))]
-    return [one.name, one.dtype, one.shape, one.file, one.offset, one.strides, made]
+    return [one.name, one.dtype, one.shape, one.file, one.offset, one.strides, made, one.encoding]
 
 
 def _output(one: OutputFile) -> dict[str, Any]:
@@ -205,7 +206,7 @@ def _read_source(value: Any) -> SourceFile:
 
 
 def _read_input(value: Any, files: int) -> Input:
-    name, dtype, shape, file, offset, strides, made = _list(value, 7, "an input")
+    name, dtype, shape, file, offset, strides, made, encoding = _list(value, 8, "an input")
     generator = None
     if made is not None:
         called, arguments = _list(made, 2, "a generator")
@@ -216,7 +217,13 @@ def _read_input(value: Any, files: int) -> Input:
     steps = None if strides is None else _counts(strides)
     if steps is not None and len(steps) != len(sizes):
         raise _Bad("an input has not as many strides as axes")
-    return Input(_text(name, "a name"), _dtype(dtype), sizes, _integer(file), _count(offset), steps, generator)
+    if encoding is not None:
+        stored = ENCODINGS.get(encoding) if isinstance(encoding, str) else None
+        if stored is None or stored.dtype != dtype or generator or steps or not sizes or sizes[-1] % stored.block:
+            raise _Bad("an input is encoded in no known way")
+    return Input(
+        _text(name, "a name"), _dtype(dtype), sizes, _integer(file), _count(offset), steps, generator, encoding
+    )
 
 
 def _read_output(value: Any, inputs: int) -> OutputFile:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping as Map, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Map
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
@@ -25,7 +26,8 @@ from tensormap.language.expressions import Missing
 from tensormap.lowering import plan
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.configwrite import config_texts, written_config
-from tensormap.lowering.lower import Draft, Lowered
+from tensormap.lowering.draft import Draft
+from tensormap.lowering.lower import Lowered
 from tensormap.lowering.sources import Opened, Pattern
 
 GIGABYTE = 1000**3
@@ -80,7 +82,7 @@ def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -
         directory = side.tag.directory
         outputs = [replace(each, path=f"{directory}/{each.path}") for each in outputs]
         texts.append((side.tag.file, directory.encode()))
-    companions, companion_notes = _companions(opened, side.name, {name for name, _ in texts})
+    companions, companion_notes = _companions(opened, {name for name, _ in texts})
     notes = (
         *_config_notes(opened),
         *bound.notes,
@@ -105,9 +107,10 @@ def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -
 
 def _config_notes(opened: Opened) -> tuple[str, ...]:
     root = opened.catalog.root
-    shown = []
-    for path in opened.config_files:
-        shown.append(path.relative_to(root).as_posix() if path.is_relative_to(root) else f"{path} (beside the source)")
+    shown = [
+        path.relative_to(root).as_posix() if path.is_relative_to(root) else f"{path} (beside the source)"
+        for path in opened.config_files
+    ]
     return (f"config read from {', '.join(shown)}",) if shown else ("no config found beside the source",)
 
 
@@ -335,9 +338,7 @@ def _embedded(path: str, side: m.Side, config: Map[str, Any]) -> dict[str, Any]:
 # --- what goes along ------------------------------------------------------------------------------------------------------
 
 
-def _companions(
-    opened: Opened, side: str, taken: set[str]
-) -> tuple[tuple[plan.Companion, ...], tuple[str, ...]]:
+def _companions(opened: Opened, taken: set[str]) -> tuple[tuple[plan.Companion, ...], tuple[str, ...]]:
     root = opened.catalog.root
     if not root.is_dir():
         return (), ()

@@ -1,14 +1,15 @@
 """Open a checkpoint as one side of a mapping describes it: which files, which part of their names, which config.
 
-A pattern such as `layer_{n:02}-model_{r:02}-model_states.pt` as `{n}.{r}.` gives every tensor of a file its prefix; which of several
-forms a checkpoint has is read off the files that are there.
+A pattern such as `layer_{n:02}-model_{r:02}-model_states.pt` as `{n}.{r}.` gives every tensor of a file its prefix; which of
+several forms a checkpoint has is read off the files that are there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping as Map, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from tensormap.checkpoints.open import open_checkpoint, open_file
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.language import mapping as m
 from tensormap.language import syntax
-from tensormap.language.expressions import Missing, evaluate, names as names_in, nested
+from tensormap.language.expressions import Missing, evaluate, nested
+from tensormap.language.expressions import names as names_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,7 @@ def _choose(
     return tried[0]
 
 
-def _agrees(
-    mapping: m.Mapping, side: m.Side, preset: Map[str, Any], catalog: Catalog, base: Path, root: Path
-) -> bool:
+def _agrees(mapping: m.Mapping, side: m.Side, preset: Map[str, Any], catalog: Catalog, base: Path, root: Path) -> bool:
     """Say whether the config that lies there names these variants, or none."""
     _, config = _config(side, root, base, (), catalog.objects)
     for line in mapping.config:
@@ -214,24 +214,15 @@ def _open_lines(lines: Sequence[syntax.Files], base: Path, root: Path) -> Catalo
                 formats.add(inside.format)
                 found[k] = found.get(k, 0) + count
             _objects(inside, name, objects)
-    if any(line.prefix is not None and line.condition is None and not found.get(k) for k, line in enumerate(lines)):
-        if len(lines) == 1:
-            return None
     named = [k for k, line in enumerate(lines) if line.prefix is not None or not line.entries]
-    if not any(found.get(k) for k in named) or any(
-        not found.get(k) and _decided(lines[k]) for k in named
-    ):
+    if not any(found.get(k) for k in named) or any(not found.get(k) and _decided(lines[k]) for k in named):
         return None
-    return Catalog(
-        root, formats.pop() if len(formats) == 1 else "mixed", tuple(files), tensors, {}, objects
-    )
+    return Catalog(root, formats.pop() if len(formats) == 1 else "mixed", tuple(files), tensors, {}, objects)
 
 
 def _decided(line: syntax.Files) -> bool:
     """Say whether a line's condition rests on named variants alone, so that its files must be there."""
-    return line.condition is None or not isinstance(
-        line.condition, syntax.Binary
-    ) or line.condition.operator == "=="
+    return line.condition is None or not isinstance(line.condition, syntax.Binary) or line.condition.operator == "=="
 
 
 def _listing(base: Path, depth: int) -> Iterator[str]:
@@ -275,7 +266,7 @@ def _take(
                     (Label(line.span, "by this line"),),
                 )
             )
-        tensors[name] = TensorInfo(name, info.dtype, info.shape, number, info.offset, info.strides)
+        tensors[name] = replace(info, name=name, file=number)
         count += 1
     return count
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping as Map
+from collections.abc import Iterable, Iterator
+from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from typing import Any
 
 from tensormap.checkpoints.catalog import Catalog
 from tensormap.diagnostics import Diagnostic
 from tensormap.language import mapping as m
-from tensormap.language.expressions import Missing, names as names_in
+from tensormap.language.expressions import Missing
+from tensormap.language.expressions import names as names_in
 from tensormap.language.names import Shape, Template, shapes
 from tensormap.lowering.known import Known
 from tensormap.lowering.matching import Names

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tensormap.language import mapping as m
 from tensormap.language import syntax
-from tensormap.language.expressions import Missing, names as names_in
+from tensormap.language.expressions import Missing
+from tensormap.language.expressions import names as names_in
 from tensormap.language.names import Shape, shapes
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression
@@ -57,9 +58,7 @@ def _possible(param: m.Param, state: State) -> tuple[str, ...] | None:
     present = {
         form
         for form in everything
-        if any(
-            _form_matches(form, entry.numbers) for entry in state.names.groups.get(form.partition("|")[0], ())
-        )
+        if any(_form_matches(form, entry.numbers) for entry in state.names.groups.get(form.partition("|")[0], ()))
     }
     return tuple(
         variant

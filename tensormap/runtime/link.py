@@ -17,7 +17,7 @@ from tensormap.language.pairing import Pair, block_atoms, term_blocks
 from tensormap.lowering import formulas, generator_shapes, plan
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.instances import Account, Instances, rest_of
-from tensormap.lowering.lower import ULPS
+from tensormap.lowering.writer import ULPS
 from tensormap.runtime import axes, frameworks, generators
 from tensormap.runtime.comparison import Array, Differences, Found
 from tensormap.runtime.frameworks import Framework

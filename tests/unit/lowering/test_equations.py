@@ -78,10 +78,7 @@ def _gated_attention() -> tuple[str, dict[str, int], Tensors, Tensors]:
         ],
         axis=1,
     )
-    text = (
-        "q [(kv g (q:d + z:d)) e], k: k [(kv d) e], v: v [(kv d) e]"
-        " <-> w [(kv (q:(g d) + z:(g d) + k:d + v:d)) e]"
-    )
+    text = "q [(kv g (q:d + z:d)) e], k: k [(kv d) e], v: v [(kv d) e] <-> w [(kv (q:(g d) + z:(g d) + k:d + v:d)) e]"
     return text, {"kv": kv, "g": g, "d": d, "e": e}, {"q": q, "k": k, "v": v}, {"w": fused.reshape(-1, e)}
 
 
@@ -104,9 +101,7 @@ def _mamba_ranks() -> tuple[str, dict[str, int], Tensors, Tensors]:
     """Mamba 2's in_proj under tensor parallelism: every rank has its share of each of five parts."""
     r, z, b, h, e = 2, 3, 2, 4, 3
     parts = [_fresh(r * n, e, start=1000 * k) for k, n in enumerate((z, z, b, b, h))]
-    left = {
-        f"ip.{k}": np.concatenate([each.reshape(r, -1, e)[k] for each in parts]) for k in range(r)
-    }
+    left = {f"ip.{k}": np.concatenate([each.reshape(r, -1, e)[k] for each in parts]) for k in range(r)}
     text = "ip.{r} [(z + z + b + b + h) e] <-> w [((r z) + (r z) + (r b) + (r b) + (r h)) e]"
     return text, {"r": r, "z": z, "b": b, "h": h, "e": e}, left, {"w": np.concatenate(parts)}
 

@@ -1,0 +1,76 @@
+"""A tensor on its way to a file, and a virtual one that no file will hold; with the small facts that both lowering steps use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tensormap.checkpoints.catalog import TensorInfo
+from tensormap.language import mapping as m
+from tensormap.language.layout import Layout, Rest
+from tensormap.language.names import Template
+from tensormap.lowering import plan
+from tensormap.lowering.boxes import Placed
+from tensormap.lowering.compose import Box
+
+
+@dataclass(slots=True)
+class Draft:
+    """A tensor that will be written: `steps` have targets whose tensor number is not settled yet (0)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str | None
+    explicit: bool
+    steps: list[plan.Step]
+    rule: m.Rule
+    first: int  # the first source tensor it needs, for order on disk
+    covered: int = 0
+
+
+@dataclass(slots=True)
+class Virtual:
+    """A tensor between two equations: pieces in its flat row of elements."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str | None
+    pieces: list[tuple[Box, tuple[int, ...], plan.Formula]] = field(default_factory=list)
+
+
+def stored(terms: Sequence[m.Term]) -> list[m.Tensor]:
+    return [tensor for term in terms if isinstance(term.content, m.Stored) for tensor in term.content.tensors]
+
+
+def family(template: Template) -> str:
+    return "".join(part if isinstance(part, str) else "#" for part in template.parts)
+
+
+def describe(info: TensorInfo) -> str:
+    return f"{info.name} is {info.dtype} {list(info.shape)}"
+
+
+def rest_of(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the sizes that `...` stands for in this shape; None where the ranks do not fit."""
+    at = next((k for k, axis in enumerate(layout.axes) if isinstance(axis, Rest)), None)
+    if at is None:
+        return () if len(shape) == len(layout.axes) else None
+    count = len(shape) - (len(layout.axes) - 1)
+    return shape[at : at + count] if count >= 0 else None
+
+
+def offset_at(part: Placed, place: Map[str, int]) -> int:
+    if not part.coefficients:
+        return part.offset
+    offset = part.offset
+    for name, coefficient in part.coefficients:
+        offset += coefficient * place[name]
+    return offset
+
+
+def count_of(sizes: Sequence[int]) -> int:
+    total = 1
+    for size in sizes:
+        total *= size
+    return total

@@ -1,0 +1,497 @@
+"""One pair of blocks at work: its sources at given positions, turned into steps that write, or into verifications."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+from tensormap.checkpoints.catalog import TensorInfo
+from tensormap.diagnostics import CheckpointError, Diagnostic, Label
+from tensormap.dtypes import BY_NAME
+from tensormap.language import mapping as m
+from tensormap.language.inverse import invertible
+from tensormap.language.layout import REST, Block, Rest
+from tensormap.language.pairing import Pair, block_atoms
+from tensormap.lowering import formulas, plan
+from tensormap.lowering.boxes import Boxed, Form, Placed, box, row_major
+from tensormap.lowering.compose import Axis, Box, intersect
+from tensormap.lowering.draft import Draft, Virtual, count_of, offset_at, rest_of
+
+if TYPE_CHECKING:
+    from tensormap.lowering.lower import Lowering
+
+ULPS = 2
+"""How far a stored generated tensor may be from ours: both round a power and a division once each."""
+
+
+class Writer:
+    """One pair of blocks of a rule: finds its sources at given positions and turns them into steps.
+
+    `target` None means that the right side is a constant or a generator, against which the left side is verified.
+    """
+
+    def __init__(self, run: Lowering, rule: m.Rule, target: m.Tensor | None, content: m.Content, each: Pair) -> None:
+        self.run = run
+        self.rule = rule
+        self.target = target
+        self.content = content
+        self.pair = each
+        left = rule.left[each.left.term].content
+        self.left = left
+        self.tensors: tuple[m.Tensor, ...] = left.tensors if isinstance(left, m.Stored) else ()
+        own = target.template.indices if target is not None else ()
+        mine = list(dict.fromkeys(index for tensor in self.tensors for index in tensor.template.indices))
+        right_atoms = block_atoms(each.right, content)
+        self.reduced = tuple(
+            (name, how)
+            for name, how in rule.replicated
+            if name not in right_atoms and name in block_atoms(each.left, left)
+        )
+        reduced = {name for name, _ in self.reduced}
+        if target is None:  # everything on the left is looked at, replicas too
+            self.inner: tuple[str, ...] = tuple(mine)
+            self.reduced = ()
+        else:
+            self.inner = tuple(name for name in mine if name not in own and name not in reduced)
+        spread = [name for name, how in rule.replicated if how == "sum" and name in right_atoms]
+        self.spread = tuple(name for name in spread if name not in block_atoms(each.left, left))
+        self.formatters = [run.formatter(tensor.template) for tensor in self.tensors]
+        self.fixed = tuple(dict.fromkeys((*own, *mine, *reduced)))
+        self.cache: dict[object, tuple[Boxed, ...]] = {}
+        self.ragged = tuple(name for name in self.fixed if self._is_ragged_parent(name))
+        self.virtual = tuple(tensor.template.virtual for tensor in self.tensors)
+        self.to_virtual = target is not None and target.template.virtual
+        self.expected: set[tuple[int, tuple[int, ...]]] = set()
+        self.shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.plain = (
+            isinstance(left, m.Stored)
+            and isinstance(content, m.Stored)
+            and isinstance(left.formula, m.Operand)
+            and isinstance(content.formula, m.Operand)
+            and not self.reduced
+            and not self.spread
+            and not self.to_virtual
+            and not any(self.virtual)
+        )
+
+    # --- sources ----------------------------------------------------------------------------------------------------
+
+    def _replicas(self, place: Map[str, int]) -> list[dict[str, int]]:
+        names = [name for name, _ in self.reduced if name in self.run.bound.mapping.indices or name in self._axes()]
+        ranges = [range(self._replica_count(name)) for name in names]
+        return [{**place, **dict(zip(names, chosen, strict=True))} for chosen in product(*ranges)]
+
+    def _axes(self) -> dict[str, object]:
+        return dict(block_atoms(self.pair.left, self.left))
+
+    def _replica_count(self, name: str) -> int:
+        if name in self.run.bound.mapping.indices:
+            return self.run.count(name, {})
+        atom = block_atoms(self.pair.left, self.left)[name]
+        assert atom is not None
+        return self.run.number(atom.size)
+
+    def sources(self, place: dict[str, int]) -> tuple[list[TensorInfo | Virtual | None], list[tuple[m.Tensor, str]]]:
+        """Return the tensors read at these positions, replica by replica, and those that are not there."""
+        found: list[TensorInfo | Virtual | None] = []
+        lacking: list[tuple[m.Tensor, str]] = []
+        places = self._replicas(place) if self.reduced else [place]
+        for each in places:
+            for tensor, write, virtual in zip(self.tensors, self.formatters, self.virtual, strict=True):
+                name = write(each)
+                info: TensorInfo | Virtual | None
+                if virtual:
+                    info = self.run.virtuals.get(name)
+                else:
+                    info = self.run.find(self.rule, tensor, name, each)
+                    if info is not None:
+                        self.run.claim(info.name, self.rule)
+                if info is None:
+                    lacking.append((tensor, name))
+                found.append(info)
+        return found, lacking
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    def add(self, draft: Draft, place: dict[str, int], sources: list[TensorInfo | Virtual | None]) -> bool:
+        """Add this pair's steps at these positions to a draft; False where shapes do not fit."""
+        run, target = self.run, self.target
+        assert target is not None
+        places = self._replicas(place) if self.reduced else [place]
+        per = len(self.tensors)
+        rest = self._rest(sources, places)
+        if rest is None:
+            return False
+        generated = self._generated(place)
+        shape = self._target_shape(target, rest, place)
+        if generated is not None and any(isinstance(axis, Rest) for axis in target.layout.axes):
+            rest = rest_of(target.layout, run.inputs[generated].shape) or ()
+            shape = run.shape(target.layout, rest, place)
+        if draft.shape not in ((), shape) and draft.steps:
+            return False
+        draft.shape = shape
+        self._settle_dtype(draft, target, sources, generated)
+        if self.to_virtual:
+            run.virtuals.setdefault(draft.name, Virtual(draft.name, shape, draft.dtype))
+        for boxed in self._boxes(sources, places, rest, shape, generated):
+            draft.covered += boxed.count
+            if self.plain:
+                info = sources[0]
+                assert isinstance(info, TensorInfo)
+                self._copy(draft, boxed, place, info)
+            else:
+                self._steps(draft, boxed, place, places, sources, per, generated)
+        return True
+
+    def _target_shape(self, target: m.Tensor, rest: tuple[int, ...], place: Map[str, int]) -> tuple[int, ...]:
+        if target.layout is REST:
+            return rest
+        if self.ragged:
+            return self.run.shape(target.layout, rest, place)
+        if rest not in self.shapes:
+            self.shapes[rest] = self.run.shape(target.layout, rest, place)
+        return self.shapes[rest]
+
+    def _copy(self, draft: Draft, boxed: Boxed, place: Map[str, int], info: TensorInfo) -> None:
+        """Add the step of a pair that only moves one tensor's elements: most pairs are of this kind."""
+        number = self.run.input_of(info)
+        draft.first = min(draft.first, number)
+        to, source = boxed.parts
+        draft.steps.append(
+            plan.Copy(
+                boxed.sizes,
+                plan.Region(number, offset_at(source, place), source.strides),
+                plan.Region(0, offset_at(to, place), to.strides),
+            )
+        )
+
+    def _rest(
+        self, sources: list[TensorInfo | Virtual | None], places: Sequence[Map[str, int]]
+    ) -> tuple[int, ...] | None:
+        rest: tuple[int, ...] = ()
+        count = len(self.tensors)
+        fits = True
+        for k, info in enumerate(sources):
+            tensor = self.tensors[k % count]
+            if info is None:
+                continue
+            if isinstance(info, TensorInfo) and (self.ragged or (k % count, info.shape) not in self.expected):
+                if not self.run.expected(tensor, info, places[k // count]):
+                    fits = False
+                    continue
+                self.expected.add((k % count, info.shape))
+            if tensor.layout is REST:
+                rest = info.shape
+            elif any(isinstance(axis, Rest) for axis in tensor.layout.axes):
+                rest = rest_of(tensor.layout, info.shape) or ()
+        return rest if fits else None
+
+    def _generated(self, place: Map[str, int]) -> int | None:
+        if not isinstance(self.left, m.Generated):
+            return None
+        known = self.run.known
+        arguments = tuple(formulas.number(each, known, place) for each in self.left.arguments)
+        return self.run.generator(self.left.name, arguments, self.rule)
+
+    def _settle_dtype(
+        self, draft: Draft, target: m.Tensor, sources: list[TensorInfo | Virtual | None], generated: int | None
+    ) -> None:
+        if target.dtype is not None:
+            draft.dtype = target.dtype
+            return
+        for info in sources:
+            if info is None or info.dtype is None:
+                continue
+            if draft.dtype is None:
+                draft.dtype = info.dtype
+            elif draft.dtype != info.dtype and len(self.tensors) == 1:
+                self.run.findings.append(
+                    Diagnostic(
+                        "mixed-dtypes",
+                        f"`{draft.name}` is made of tensors of different dtypes: {draft.dtype} and {info.dtype}",
+                        (Label(self.rule.span),),
+                        (f"`{info.name}` is {info.dtype}",),
+                        ("say which it shall be: `as float32` behind the tensor",),
+                    )
+                )
+                return
+            if len(self.tensors) > 1:
+                break
+        if draft.dtype is None and generated is not None:
+            own = self.run.inputs[generated].dtype
+            if BY_NAME[own].kind != "float":  # floating ones take the dtype that the model's weights have
+                draft.dtype = own
+
+    def _boxes(
+        self,
+        sources: list[TensorInfo | Virtual | None],
+        places: Sequence[Map[str, int]],
+        rest: tuple[int, ...],
+        shape: tuple[int, ...],
+        generated: int | None,
+    ) -> tuple[Boxed, ...]:
+        """Return the boxes of this pair: the written tensor first, then each tensor of each replica."""
+        place = places[0]
+        strides = tuple(info.strides if isinstance(info, TensorInfo) else None for info in sources)
+        ragged = tuple(place.get(name) for name in self.ragged)
+        key = (rest, shape, strides, ragged)
+        if key not in self.cache:
+            blocks: list[Block | None] = [self.pair.right.operands[0]]
+            forms: list[Form | None] = [Form(shape, row_major(shape))]
+            for k, info in enumerate(sources):
+                assert info is not None
+                own = info.strides if isinstance(info, TensorInfo) and info.strides else row_major(info.shape)
+                blocks.append(self.pair.left.operands[k % len(self.tensors)])
+                forms.append(Form(info.shape, own))
+            if generated is not None:
+                blocks.append(None)
+                forms.append(None)
+            self.cache[key] = box(blocks, forms, self.pair.right.operands[0], rest, self.fixed, self.run.known, place)
+        return self.cache[key]
+
+    def _is_ragged_parent(self, name: str) -> bool:
+        mapping = self.run.bound.mapping
+        return (
+            any(index.of == name for index in mapping.indices.values())
+            or any(inner == name for inner, _ in mapping.sums.values())
+            or any(f"[{name}]" in atom for atom in block_atoms(self.pair.right, self.content))
+        )
+
+    def _steps(
+        self,
+        draft: Draft,
+        boxed: Boxed,
+        place: Map[str, int],
+        places: Sequence[Map[str, int]],
+        sources: list[TensorInfo | Virtual | None],
+        per: int,
+        generated: int | None,
+    ) -> None:
+        run = self.run
+        known = run.known
+        target = plan.Region(0, offset_at(boxed.parts[0], place), boxed.parts[0].strides)
+        content = self.content
+        assert isinstance(content, m.Stored)
+        if isinstance(self.left, m.Fixed):
+            value: int | float = 0
+            if self.left.value is not None:
+                value = formulas.number(self.left.value, known, place)
+            if not isinstance(content.formula, m.Operand):
+                raise CheckpointError(
+                    Diagnostic("not-invertible", "arithmetic on a constant", (Label(self.rule.span),))
+                )
+            self._emit(draft, boxed.sizes, [], plan.Scalar(value), target)
+            return
+        operands: list[plan.Region | tuple[Virtual, Placed, Map[str, int]]] = []
+        for k, info in enumerate(sources):
+            part = boxed.parts[1 + k]
+            where = places[k // per]
+            if isinstance(info, Virtual):
+                operands.append((info, part, where))
+            else:
+                assert info is not None
+                number = run.input_of(info)
+                draft.first = min(draft.first, number)
+                operands.append(plan.Region(number, offset_at(part, where), part.strides))
+        if generated is not None:
+            operands.append(plan.Region(generated, boxed.parts[-1].offset, boxed.parts[-1].strides))
+            formula: plan.Formula = plan.Operand(0)
+        else:
+            assert isinstance(self.left, m.Stored)
+            formula = self._reduce(self.left.formula, place, len(places), per)
+        formula = formulas.backward(content.formula, formula, known, place)
+        for name in self.spread:
+            formula = plan.Function("/", (formula, plan.Scalar(run.count(name, {}))))
+        if len(places) > 1 and all(how == "equal" for _, how in self.reduced):
+            self._verify_replicas(boxed, operands, per)
+            operands = operands[:per]
+        elif self.reduced and all(how == "first" for _, how in self.reduced):
+            operands = operands[:per]
+        if any(isinstance(each, tuple) for each in operands):
+            self._compose(draft, boxed, operands, formula, target)
+            return
+        regions = [each for each in operands if isinstance(each, plan.Region)]
+        self._emit(draft, boxed.sizes, regions, formula, target)
+
+    def _reduce(self, formula: m.Formula, place: Map[str, int], count: int, per: int) -> plan.Formula:
+        one = formulas.forward(formula, self.run.known, place)
+        hows = {how for _, how in self.reduced}
+        if count == 1 or hows <= {"equal", "first"}:
+            return one
+        if len(hows - {"equal", "first"}) > 1:
+            raise CheckpointError(
+                Diagnostic("replicated-two-ways", "replicas are merged in two ways at once", (Label(self.rule.span),))
+            )
+        how = "sum" if "sum" in hows else "mean"
+        return plan.Function(how, tuple(formulas.shift(one, k * per) for k in range(count)))
+
+    def _verify_replicas(
+        self,
+        boxed: Boxed,
+        operands: Sequence[plan.Region | tuple[Virtual, Placed, Map[str, int]]],
+        per: int,
+    ) -> None:
+        for k in range(per, len(operands)):
+            one, first = operands[k], operands[k % per]
+            if isinstance(one, plan.Region) and isinstance(first, plan.Region):
+                if one == first:
+                    continue
+                self.run.verifications.append(
+                    plan.Verify(boxed.sizes, (one,), plan.Operand(0), first, self.run.where(self.rule))
+                )
+
+    def _emit(
+        self,
+        draft: Draft,
+        sizes: tuple[int, ...],
+        regions: Sequence[plan.Region],
+        formula: plan.Formula,
+        target: plan.Region,
+    ) -> None:
+        if self.to_virtual:
+            held = self.run.virtuals[draft.name]
+            axes = tuple(
+                Axis(size, target.strides[k], tuple(region.strides[k] for region in regions))
+                for k, size in enumerate(sizes)
+            )
+            piece = Box(target.offset, tuple(region.offset for region in regions), axes)
+            held.pieces.append((piece, tuple(region.tensor for region in regions), formula))
+            return
+        if isinstance(formula, plan.Scalar):
+            draft.steps.append(plan.Fill(sizes, formula.value, target))
+        elif isinstance(formula, plan.Operand):
+            draft.steps.append(plan.Copy(sizes, regions[formula.index], target))
+        else:
+            draft.steps.append(plan.Compute(sizes, tuple(regions), formula, target))
+
+    def _compose(
+        self,
+        draft: Draft,
+        boxed: Boxed,
+        operands: Sequence[plan.Region | tuple[Virtual, Placed, Map[str, int]]],
+        formula: plan.Formula,
+        target: plan.Region,
+    ) -> None:
+        """Replace a virtual operand by the pieces that it was made of."""
+        if len(operands) != 1 or not isinstance(operands[0], tuple):
+            raise CheckpointError(
+                Diagnostic(
+                    "virtual-arithmetic",
+                    "a virtual tensor cannot be combined with another tensor in one formula",
+                    (Label(self.rule.span),),
+                )
+            )
+        held, part, where = operands[0]
+        read = Box(
+            offset_at(part, where),
+            (target.offset,),
+            tuple(Axis(size, part.strides[k], (target.strides[k],)) for k, size in enumerate(boxed.sizes)),
+        )
+        filled = 0
+        for piece, tensors, inner in held.pieces:
+            for meeting in intersect(piece, read):
+                regions = [
+                    plan.Region(
+                        tensor,
+                        meeting.one[0][k],
+                        tuple(payload[k] for payload in meeting.one[1]),
+                    )
+                    for k, tensor in enumerate(tensors)
+                ]
+                for tensor in tensors:
+                    draft.first = min(draft.first, tensor)
+                spot = plan.Region(0, meeting.other[0][0], tuple(payload[0] for payload in meeting.other[1]))
+                whole = (
+                    formulas.substitute(formula, (inner,))
+                    if not isinstance(inner, plan.Scalar)
+                    else (inner if isinstance(formula, plan.Operand) else formulas.substitute(formula, (inner,)))
+                )
+                filled += count_of(meeting.sizes)
+                self._emit(draft, meeting.sizes, regions, whole, spot)
+        if filled != count_of(boxed.sizes):
+            draft.covered += filled - count_of(boxed.sizes)
+
+    # --- verification -----------------------------------------------------------------------------------------------
+
+    def verify(self, place: dict[str, int], sources: list[TensorInfo | Virtual | None]) -> None:
+        """The right side is no tensor: what the left holds must agree with it."""
+        run = self.run
+        content = self.content
+        if isinstance(content, m.Fixed) and content.value is None:
+            return
+        assert isinstance(self.left, m.Stored)
+        rest = self._rest(sources, [place])
+        if rest is None:
+            return
+        if len(sources) != 1 or not invertible(self.left.formula):
+            raise CheckpointError(
+                Diagnostic("not-invertible", "this cannot be verified against a constant", (Label(self.rule.span),))
+            )
+        info = sources[0]
+        assert info is not None
+        ulps = 0
+        if isinstance(content, m.Generated):
+            arguments = tuple(formulas.number(each, run.known, place) for each in content.arguments)
+            number = run.generator(content.name, arguments, self.rule)
+            ulps = ULPS
+        else:
+            assert isinstance(content, m.Fixed)
+            assert content.value is not None
+            value = formulas.number(content.value, run.known, place)
+            number = run.generator("full", (value, 1), self.rule)
+        own = info.strides if isinstance(info, TensorInfo) and info.strides else row_major(info.shape)
+        block = self.pair.left.operands[0]
+        constant = isinstance(content, m.Fixed)
+        blocks: list[Block | None] = [block] if constant else [block, None]
+        forms: list[Form | None] = [Form(info.shape, own)] if constant else [Form(info.shape, own), None]
+        for boxed in box(blocks, forms, block, rest, self.fixed, run.known, place):
+            formula = formulas.backward(self.left.formula, plan.Operand(0), run.known, place)
+            stored = boxed.parts[0]
+            if constant:
+                source = plan.Region(number, 0, (0,) * len(boxed.sizes))
+            else:
+                if count_of(boxed.sizes) != count_of(run.inputs[number].shape):
+                    run.findings.append(
+                        Diagnostic(
+                            "shape-mismatch",
+                            f"`{info.name}` has {count_of(boxed.sizes)} elements here, and "
+                            f"`{run.inputs[number].name}` makes {count_of(run.inputs[number].shape)}",
+                            (Label(self.rule.span),),
+                        )
+                    )
+                    return
+                source = plan.Region(number, boxed.parts[1].offset, boxed.parts[1].strides)
+            where = run.where(self.rule)
+            if isinstance(info, Virtual):
+                self._verify_virtual(info, boxed, stored, place, source, formula, where, ulps)
+                continue
+            expected = plan.Region(run.input_of(info), offset_at(stored, place), stored.strides)
+            run.verifications.append(plan.Verify(boxed.sizes, (source,), formula, expected, where, ulps))
+
+    def _verify_virtual(
+        self,
+        held: Virtual,
+        boxed: Boxed,
+        stored: Placed,
+        place: Map[str, int],
+        source: plan.Region,
+        formula: plan.Formula,
+        where: str,
+        ulps: int,
+    ) -> None:
+        read = Box(
+            offset_at(stored, place),
+            (source.offset,),
+            tuple(Axis(size, stored.strides[k], (source.strides[k],)) for k, size in enumerate(boxed.sizes)),
+        )
+        for piece, tensors, inner in held.pieces:
+            if not isinstance(inner, plan.Operand):
+                continue
+            for meeting in intersect(piece, read):
+                expected = plan.Region(
+                    tensors[inner.index], meeting.one[0][inner.index], tuple(p[inner.index] for p in meeting.one[1])
+                )
+                spot = plan.Region(source.tensor, meeting.other[0][0], tuple(p[0] for p in meeting.other[1]))
+                self.run.verifications.append(plan.Verify(meeting.sizes, (spot,), formula, expected, where, ulps))
