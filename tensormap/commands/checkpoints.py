@@ -44,9 +44,18 @@ def inspect(path: Path, *, every: bool, as_json: bool) -> None:
 
 
 def _size(tensor: TensorInfo) -> int:
+    from tensormap.checkpoints.gguf_types import ENCODINGS
     from tensormap.lowering.plan_text import tensor_bytes
 
+    if tensor.encoding is not None:
+        stored = ENCODINGS[tensor.encoding]
+        return prod(tensor.shape) // stored.block * stored.size
     return tensor_bytes(tensor.dtype, tensor.shape)
+
+
+def _stored(tensor: TensorInfo) -> str:
+    """Return how a tensor's elements are stored: quantised ones under the name of their blocks."""
+    return tensor.encoding or tensor.dtype
 
 
 def _lines(catalog: Catalog, *, every: bool) -> Iterator[str]:
@@ -91,21 +100,36 @@ def _tensor_rows(catalog: Catalog, *, every: bool) -> Iterator[_Row]:
     from tensormap.families import collapse
 
     tensors = list(catalog.tensors.values())
-    for family in collapse((each.name, (each.dtype, each.shape, k if every else 0)) for k, each in enumerate(tensors)):
+    for family in collapse(
+        (each.name, (_stored(each), each.shape, k if every else 0)) for k, each in enumerate(tensors)
+    ):
         count = len(family.members)
         first = tensors[family.members[0]]
         times = f"x{count:,}" if count > 1 else ""
         file, name = _parted([catalog.files[first.file]], first.name, family.pattern)
-        yield _Row(file, (name, first.dtype, str(list(first.shape)), times, shown.size(count * _size(first))))
+        yield _Row(file, (name, _stored(first), str(list(first.shape)), times, shown.size(count * _size(first))))
 
 
 def _value_rows(catalog: Catalog, values: Mapping[str, Any], *, every: bool) -> Iterator[_Row]:
     from tensormap.families import collapse
 
+    values = dict(_flat(values)) if every else values
     names = list(values)
     for family in collapse((name, (_value(values[name]), k if every else 0)) for k, name in enumerate(names)):
         file, name = _parted(catalog.files, names[family.members[0]], family.pattern)
         yield _Row(file, (name, family.key[0]))
+
+
+def _flat(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what dictionaries in dictionaries hold under joined keys."""
+    from tensormap.checkpoints.catalog import Opaque
+
+    for key, value in values.items():
+        inner = value.state if isinstance(value, Opaque) else value
+        if isinstance(inner, Mapping) and inner:
+            yield from _flat(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _parted(files: Iterable[SourceFile], name: str, pattern: str) -> tuple[str, str]:
@@ -132,7 +156,7 @@ def _by_file(rows: Sequence[_Row]) -> Iterator[str]:
 def _by_dtype(tensors: list[TensorInfo]) -> str:
     sizes: Counter[str] = Counter()
     for each in tensors:
-        sizes[each.dtype] += _size(each)
+        sizes[_stored(each)] += _size(each)
     return ", ".join(f"{shown.size(size)} of {dtype}" for dtype, size in sizes.most_common())
 
 
@@ -164,6 +188,7 @@ def _as_data(catalog: Catalog) -> dict[str, Any]:
             {
                 "name": each.name,
                 "dtype": each.dtype,
+                **({} if each.encoding is None else {"encoding": each.encoding}),
                 "shape": list(each.shape),
                 "bytes": _size(each),
                 "file": catalog.files[each.file].path,

@@ -33,11 +33,11 @@ _HEADER = re.compile(r"^mapping\s+(\S+)\s*<->\s*(\S+)", re.MULTILINE)
 def check(ctx: click.Context, mappings: tuple[str, ...], *, as_json: bool) -> None:
     """Check mappings without a checkpoint: what is proved, what is left to be checked, what each direction loses.
 
-    MAPPING is the name of a bundled mapping (see `list`) or a file. Exits with 1 where something is wrong.
+    MAPPING is the name of a bundled mapping (see `list`), a file, or `-` for stdin. Exits with 1 where something is wrong.
     """
     from tensormap import library
 
-    sources = [library.find(each) for each in mappings]
+    sources = [("<stdin>", _stdin()) if each == "-" else library.find(each) for each in mappings]
     results = []
     code = 0
     for number, (name, source) in enumerate(sources):

@@ -207,10 +207,12 @@ def _made(inputs: Sequence[Input], file: OutputFile) -> list[_Made]:
         match step:
             case Copy():
                 one.boxes += 1
+                source = inputs[step.source.tensor]
                 one.sources[step.source.tensor] = None
-                dtype = inputs[step.source.tensor].dtype
-                if dtype != file.tensors[step.target.tensor].dtype:
-                    one.marks[f"cast from {dtype}"] = None
+                if source.encoding is not None:
+                    one.marks[f"decoded from {source.encoding}"] = None
+                if source.dtype != file.tensors[step.target.tensor].dtype:
+                    one.marks[f"cast from {source.dtype}"] = None
             case Compute():
                 one.boxes += 1
                 one.sources.update(dict.fromkeys(region.tensor for region in step.sources))

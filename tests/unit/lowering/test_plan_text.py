@@ -119,6 +119,13 @@ def test_tensors_that_are_made_in_another_way_stand_apart() -> None:
     assert "<- 3.0.qkv.weight\n" in text
 
 
+def test_blocks_are_decoded() -> None:
+    plan = made()
+    inputs = tuple(replace(each, encoding="Q8_0") if each.name.endswith("qkv.weight") else each for each in plan.inputs)
+    text = plan_text.show(replace(plan, inputs=inputs))
+    assert "<- {2..3}.1.qkv.weight, decoded from Q8_0, cast from float32\n" in text
+
+
 def test_long_sources_go_to_lines_of_their_own() -> None:
     plan = made()
     inputs = tuple(replace(each, name=f"{'x' * 70}.{k}.{'pq'[k % 4 > 1]}") for k, each in enumerate(plan.inputs))
