@@ -39,7 +39,8 @@ class TensorInfo:
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """All tensors of a checkpoint by name, in file order. `objects` holds what a torch file has beside its tensors, by dotted
-    path, and a GGUF file's metadata by their keys, as plain values; what is neither a number, string, bool, None, list, tuple nor dict of these is an `Opaque`.
+    path, and a GGUF file's metadata, by key, as plain values; what is neither a number, string, bool, None, list, tuple nor
+    dict of these is an `Opaque`.
     """
 
     root: Path

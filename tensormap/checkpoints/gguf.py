@@ -1,6 +1,6 @@
 """The GGUF format: metadata, then records of tensors, then their bytes, each tensor aligned. Only headers are read.
 
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian. Metadata become objects under their keys.
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian. Metadata become objects by their keys.
 Sizes in a file count from the fastest axis: shapes are turned round here. A quantised tensor has the dtype that its blocks
 decode to, and says in `encoding` how they are packed.
 """
@@ -8,12 +8,14 @@ decode to, and says in `encoding` how they are packed.
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tensormap.checkpoints import content
-from tensormap.checkpoints.catalog import OpenFile, Opaque, TensorInfo
+from tensormap.checkpoints.catalog import Opaque, OpenFile, TensorInfo
 from tensormap.checkpoints.gguf_types import (
     ALIGNMENT,
     ARRAY,
@@ -47,7 +49,12 @@ def open_file(path: Path, relative: str) -> OpenFile:
         cursor = _Cursor(file)
         tensors, metadata = _header(cursor)
         source = file.source(cursor.digest())
-        return OpenFile("gguf", source, {(each.name,): each for each in tensors}, {}, metadata)
+        return OpenFile("gguf", source, {(each.name,): each for each in tensors}, _origin(metadata), metadata)
+
+
+def _origin(metadata: Mapping[tuple[str, ...], Any]) -> dict[str, str]:
+    """Return what the program that wrote a file says of it, as other formats keep it: texts under its own name."""
+    return {key: value for (key,), value in metadata.items() if key.startswith("tensormap.") and isinstance(value, str)}
 
 
 class _Cursor:
@@ -126,7 +133,8 @@ def _header(cursor: _Cursor) -> tuple[list[TensorInfo], dict[tuple[str, ...], An
     if tensor_count > TENSOR_CAP or key_count > KEY_CAP:
         raise refusal(
             "too-many-tensors",
-            f"{shown(name)} says that it has {tensor_count} tensors and {key_count} keys; at most {TENSOR_CAP} and {KEY_CAP} are read",
+            f"{shown(name)} says that it has {tensor_count} tensors and {key_count} keys",
+            notes=[f"at most {TENSOR_CAP} and {KEY_CAP} are read"],
         )
     metadata = _metadata(cursor, key_count)
     alignment = metadata.get(("general.alignment",), ALIGNMENT)
@@ -202,7 +210,7 @@ def _scalar(cursor: _Cursor, key: str, kind: int) -> Any:
 
 def _shortest(value: float) -> float:
     """Return the shortest decimal that is this float32: 1e-05 was written, not 9.999999747378752e-06."""
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         return value
     for digits in range(6, 10):
         short = float(f"{value:.{digits}g}")

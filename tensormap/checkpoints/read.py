@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from tensormap.checkpoints.catalog import Catalog
+from tensormap.checkpoints.gguf_blocks import decode
+from tensormap.checkpoints.gguf_types import ENCODINGS
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.dtypes import BY_NAME
@@ -26,6 +28,11 @@ def load_tensor(catalog: Catalog, name: str) -> np.ndarray[Any, Any]:
         bits = dtype.bits
         for size in info.shape:
             bits *= size
+        if info.encoding is not None:
+            stored = ENCODINGS[info.encoding]
+            data = np.empty(bits // dtype.bits // stored.block * stored.size, np.uint8)
+            file.fill(info.offset, data.data)
+            return decode(info.encoding, data).reshape(info.shape)
         if info.strides is None or not bits:
             data = np.empty(bits // 8, np.uint8)
             file.fill(info.offset, data.data)

@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tensormap.checkpoints import safetensors, shards, torch_layout
+from tensormap.checkpoints import gguf_layout, safetensors, shards, torch_layout
 from tensormap.checkpoints.catalog import FileLayout, Opaque
 from tensormap.diagnostics import Diagnostic, Label, MappingError
 from tensormap.dtypes import BY_NAME
@@ -83,6 +83,10 @@ def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -
         outputs = [replace(each, path=f"{directory}/{each.path}") for each in outputs]
         texts.append((side.tag.file, directory.encode()))
     companions, companion_notes = _companions(opened, {name for name, _ in texts})
+    if any(each.format == "gguf" for each in outputs):
+        companion_notes += ("the tokenizer is not written into the GGUF file: its program takes it from another",)
+    if opened.catalog.format == "gguf":
+        companion_notes += ("the tokenizer stays in the GGUF file: it is not converted",)
     notes = (
         *_config_notes(opened),
         *bound.notes,
@@ -312,6 +316,10 @@ def _pattern_file(
     if Path(path).suffix == ".safetensors":
         layout = safetensors.layout([(".".join(keys), dtype, shape) for keys, dtype, shape in described], metadata)
         return _file(path, "safetensors", drafts, layout)
+    if Path(path).suffix == ".gguf":
+        origin = {key: value for key, value in metadata.items() if key.startswith("tensormap.")}
+        layout = gguf_layout.layout([(".".join(keys), dtype, shape) for keys, dtype, shape in described], config | origin)
+        return _file(path, "gguf", drafts, layout)
     tree: dict[str, Any] = {}
     for entry in each.line.entries:
         value = bound.known.evaluate(entry.value, place)

@@ -24,6 +24,10 @@ from tensormap.language.expressions import Missing, evaluate, nested
 from tensormap.language.expressions import names as names_in
 
 
+ANY = "model"
+"""What is written for a `*` in the name of a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A source: its catalog, its config with the files it came from, and the params that the files decided."""
@@ -51,6 +55,8 @@ def open_side(
     else:
         catalog = open_checkpoint(root)
         objects = catalog.objects
+        if len(catalog.files) == 1:
+            objects = {f"{catalog.files[0].path}:{key}": value for key, value in objects.items()}
     files, config = _config(side, root, base, config_paths, objects)
     name = ", ".join(path.name for path in files) or "the config"
     return Opened(catalog, config, name, files, preset, base)
@@ -144,7 +150,7 @@ def _text(template: syntax.Template) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A template over pattern variables, as a matcher and a formatter of text."""
+    """A template over pattern variables, as a matcher and a formatter of text. `*` matches any name and is written as `ANY`."""
 
     template: syntax.Template
 
@@ -155,7 +161,7 @@ class Pattern:
         for part in self.template.parts:
             match part:
                 case str():
-                    out.append(re.escape(part))
+                    out.append(re.escape(part).replace(r"\*", "[^/]*"))
                 case syntax.Hole(expression=syntax.Name(text=text)):
                     out.append(f"(?P={text})" if text in seen else f"(?P<{text}>[0-9]+)")
                     seen.add(text)
@@ -177,7 +183,7 @@ class Pattern:
         out: list[str] = []
         for part in self.template.parts:
             if isinstance(part, str):
-                out.append(part)
+                out.append(part.replace("*", ANY))
                 continue
             value = evaluate(part.expression, values)
             assert isinstance(value, int)
@@ -276,7 +282,13 @@ def _take(
 
 def config_files(side: m.Side) -> tuple[str, ...]:
     """Return the patterns of a side's config files; `config.json` where it names none."""
-    return tuple(line.pattern for line in side.configs if line.at is None) or (() if side.configs else ("config.json",))
+    patterns = tuple(line.pattern for line in side.configs if line.at is None and not in_header(line))
+    return patterns or (() if side.configs else ("config.json",))
+
+
+def in_header(line: syntax.ConfigFile) -> bool:
+    """Say whether a config line means the metadata in the headers of GGUF files."""
+    return line.at is None and line.pattern.endswith(".gguf")
 
 
 def _config(
@@ -284,12 +296,17 @@ def _config(
 ) -> tuple[tuple[Path, ...], Map[str, Any]]:
     paths = tuple(given) or _find(config_files(side), root, base)
     merged: dict[str, Any] = {}
+    headers: tuple[Path, ...] = ()
     for line in side.configs:
-        if line.at is not None:
+        if in_header(line):
+            file, values = _header(objects)
+            merged.update(values)
+            headers = (base / file if base.is_dir() else base,) if values else ()
+        elif line.at is not None:
             merged.update(_embedded(line, objects))
     if paths:
         merged.update(read_config(paths))
-    return paths, merged
+    return (*headers, *paths), merged
 
 
 def read_config(paths: Sequence[Path]) -> Map[str, Any]:
@@ -318,6 +335,14 @@ def _matches(patterns: Sequence[str], folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()
     return tuple(sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}))
+
+
+def _header(objects: Map[str, Any]) -> tuple[str, Map[str, Any]]:
+    """Return the metadata of GGUF files, and which file they are from: of a model's parts, the first says them."""
+    found: dict[str, Any] = {}
+    for key, value in objects.items():
+        found.setdefault(key.partition(":")[2], value)
+    return next((key.partition(":")[0] for key in objects), ""), found
 
 
 def _embedded(line: syntax.ConfigFile, objects: Map[str, Any]) -> Map[str, Any]:

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensormap.checkpoints.catalog import Catalog, TensorInfo
+from tensormap.checkpoints.refusal import shown
 from tensormap.dtypes import BY_NAME
 from tensormap.runtime.boxes import row_major
 from tensormap.runtime.casts import numpy_dtype, raw_dtype
 from tensormap.runtime.crew import Line
+from tensormap.runtime.decoding import Encoded
 from tensormap.runtime.equality import tiles, unravel, words
 from tensormap.runtime.kernels import Limits
 from tensormap.runtime.parts import Place
@@ -47,16 +49,16 @@ class TensorDifference:
     def __str__(self) -> str:
         match self.reason:
             case "missing":
-                return f"`{self.name}` is missing on the right"
+                return f"{shown(self.name)} is missing on the right"
             case "added":
-                return f"`{self.name}` is missing on the left"
+                return f"{shown(self.name)} is missing on the left"
             case "values":
                 place = f" first at [{', '.join(map(str, self.coordinates))}]," if self.coordinates else ""
                 most = "" if self.largest is None else f" by at most {self.largest:g},"
                 found = f"{self.count} of {self.elements} elements,{most}{place} {self.left} and {self.right}"
-                return f"`{self.name}` differs in {found}"
+                return f"{shown(self.name)} differs in {found}"
             case _:
-                return f"`{self.name}` has {self.reason} {self.left} on the left and {self.right} on the right"
+                return f"{shown(self.name)} has {self.reason} {self.left} on the left and {self.right} on the right"
 
 
 class Tally:
@@ -180,4 +182,7 @@ def whole(tensor: TensorInfo, shift: int) -> tuple[tuple[int, ...], Place]:
     sizes = tensor.shape or (1,)
     strides = row_major(sizes) if tensor.strides is None else tensor.strides or (1,)
     scaled = tuple(stride * dtype.size for stride in strides)
+    if tensor.encoding is not None:
+        encoded = Encoded(tensor.encoding, tensor.offset)
+        return sizes, Place(tensor.name, tensor.dtype, dtype.size, file, 0, scaled, None, encoded)
     return sizes, Place(tensor.name, tensor.dtype, dtype.size, file, tensor.offset, scaled, None)

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tensormap.checkpoints.refusal import shown
 from tensormap.runtime import arithmetic, generators
 from tensormap.runtime.boxes import row_major
 from tensormap.runtime.casts import cast_into, numpy_dtype, raw_dtype
+from tensormap.runtime.decoding import Decoder
 from tensormap.runtime.parts import Extent, Part, Place
 from tensormap.runtime.sources import Handles
 
@@ -107,7 +109,7 @@ class Renderer:
             permute(view, self._gather(part.places[0], starts, sizes, 0, raw))
             return
         view = np.ndarray(sizes, numpy_dtype(part.dtype), target.array, offset, strides)
-        what = f"`{part.name}`"
+        what = shown(part.name)
         if part.value is not None:
             cast_into(view, part.dtype, np.asarray(part.value), what)
             return
@@ -152,14 +154,17 @@ class Renderer:
             total *= size
         held = self._windows[index].reserve(total)
         if not loops:
-            self.handles.read(place.file, begin, held.view[:run])
+            self._reader(place).read(place.file, begin, held.view[:run])
         else:
             pieces = [
                 (begin + sum(i * stride for i, (_, stride) in zip(position, loops, strict=True)), number * run, run)
                 for number, position in enumerate(product(*(range(size) for size, _ in loops)))
             ]
-            self.handles.scatter(place.file, pieces, held.view, 0)
+            self._reader(place).scatter(place.file, pieces, held.view, 0)
         return np.ndarray(sizes, dtype, held.array, 0, strides)
+
+    def _reader(self, place: Place) -> Handles | Decoder:
+        return self.handles if place.encoded is None else Decoder(self.handles, place.encoded)
 
     def _split(self, places: Sequence[Place], sizes: tuple[int, ...], per_element: int) -> int | None:
         """Return the axis to halve, where the windows or what is computed on the way would be too large."""
@@ -205,12 +210,12 @@ class Renderer:
             return False
         begin = place.offset + sum(start * stride for start, stride in zip(starts, place.strides, strict=True))
         if not axis:
-            self.handles.read(place.file, begin, target.view[offset : offset + run])
+            self._reader(place).read(place.file, begin, target.view[offset : offset + run])
             return True
         pieces = [(begin, offset, run)]
         for size, source, into in zip(sizes[:axis], place.strides, strides, strict=False):
             pieces = [(low + i * source, put + i * into, run) for low, put, run in pieces for i in range(size)]
-        self.handles.scatter(place.file, pieces, target.view, 0)
+        self._reader(place).scatter(place.file, pieces, target.view, 0)
         return True
 
 

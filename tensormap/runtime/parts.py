@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic
 from tensormap.dtypes import BY_NAME, DType
 from tensormap.lowering.plan import Compute, Copy, Fill, Formula, Generator, Input, Output, Region, Step, Verify
 from tensormap.runtime.boxes import canonical, extent
+from tensormap.runtime.decoding import Encoded
 
 
 class Extent(NamedTuple):
@@ -24,7 +26,7 @@ class Extent(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a part's source elements lie: from byte `offset` of file `file`, `strides` bytes apart. For a generator the file is
-    -1, and offset and strides count elements.
+    -1, and offset and strides count elements; for an encoded tensor they count bytes of what it decodes to.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Place:
     offset: int
     strides: tuple[int, ...]
     generator: Generator | None
+    encoded: Encoded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ class Part:
     @property
     def moves_bytes(self) -> bool:
         """Whether the elements are moved without looking at them."""
-        return len(self.places) == 1 and self.formula is None and self.places[0].dtype == self.dtype
+        if len(self.places) != 1 or self.formula is not None:
+            return False
+        return self.places[0].dtype == self.dtype and self.places[0].generator is None
 
     @property
     def elements(self) -> int:
@@ -136,16 +141,17 @@ def place(region: Region, strides: tuple[int, ...], tensor: Input) -> Place:
     if tensor.generator is not None:
         return Place(tensor.name, tensor.dtype, 1, -1, region.offset, strides, tensor.generator)
     item = whole_bytes(BY_NAME[tensor.dtype], tensor.name)
-    offset = tensor.offset + region.offset * item
-    return Place(tensor.name, tensor.dtype, item, tensor.file, offset, tuple(each * item for each in strides), None)
+    offset, scaled = region.offset * item, tuple(each * item for each in strides)
+    if tensor.encoding is not None:
+        encoded = Encoded(tensor.encoding, tensor.offset)
+        return Place(tensor.name, tensor.dtype, item, tensor.file, offset, scaled, None, encoded)
+    return Place(tensor.name, tensor.dtype, item, tensor.file, tensor.offset + offset, scaled, None)
 
 
 def whole_bytes(dtype: DType, name: str) -> int:
     """Return an element's size in bytes. CheckpointError: it is smaller than a byte."""
     if dtype.size == 0:
-        message = (
-            f"elements of `{dtype.name}` in `{name}` are smaller than a byte: they can only be moved as whole bytes"
-        )
+        message = f"elements of `{dtype.name}` in {shown(name)} are smaller than a byte: they can only be moved as whole bytes"
         raise CheckpointError(Diagnostic("packed-elements", message))
     return dtype.size
 
@@ -157,7 +163,7 @@ def _inside(step: Step, output: Output) -> None:
         count *= size
     last = target.offset + sum((size - 1) * stride for size, stride in zip(step.sizes, target.strides, strict=True))
     if target.offset < 0 or last >= count or any(stride < 0 for stride in target.strides):
-        message = f"a step of the plan leaves its target tensor `{output.name}`"
+        message = f"a step of the plan leaves its target tensor {shown(output.name)}"
         raise CheckpointError(Diagnostic("plan-out-of-bounds", message))
 
 
@@ -171,7 +177,7 @@ def _packed(
 ) -> Part:
     """Prepare a step on elements smaller than a byte, whose runs must be whole bytes on both sides."""
     bits = BY_NAME[output.dtype].bits
-    message = f"elements of `{output.dtype}` in `{output.name}` are smaller than a byte: they can only be moved as whole bytes"
+    message = f"elements of `{output.dtype}` in {shown(output.name)} are smaller than a byte: they can only be moved as whole bytes"
     refused = CheckpointError(Diagnostic("packed-elements", message))
     if isinstance(step, Fill) and step.value == 0:
         regions = [step.target]

@@ -192,7 +192,7 @@ def _classify(
             source, target, sizes = step.source, step.target, step.sizes
             tensor = inputs[source.tensor]
             item = BY_NAME[output.dtype].size
-            if tensor.dtype == output.dtype and item and tensor.generator is None:
+            if tensor.dtype == output.dtype and item and tensor.generator is None and tensor.encoding is None:
                 count = elements(sizes)
                 if (
                     is_contiguous(sizes, source.strides, 1)
@@ -388,5 +388,5 @@ def _source_order(work: Work) -> tuple[int, int, int]:
         if isinstance(item, Part):
             for place in item.places:
                 if place.file >= 0:
-                    return place.file, place.offset, item.offset
+                    return place.file, place.offset if place.encoded is None else place.encoded.start, item.offset
     return -1, 0, item_low(items[0])

@@ -104,7 +104,7 @@ class _FlatReader:
     def __init__(self, tensor: TensorInfo, shift: int, worker: Worker) -> None:
         self._sizes, self._place = whole(tensor, shift)
         self.item = self._place.item
-        self._straight = tensor.strides is None
+        self._straight = tensor.strides is None and tensor.encoding is None
         self._worker = worker
         self._buffer = Buffer()
 

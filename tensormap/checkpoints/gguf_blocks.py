@@ -1,0 +1,40 @@
+"""Quantised blocks of GGUF files, decoded. How each kind is packed is known by the `gguf` package, imported when it is needed."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from tensormap.checkpoints.gguf_types import ENCODINGS
+from tensormap.checkpoints.refusal import refusal, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@cache
+def require(encoding: str) -> Any:
+    """Return gguf's own name of an encoding. CheckpointError: the package is not installed, or cannot decode it."""
+    try:
+        from gguf import GGMLQuantizationType, quants
+    except ImportError:
+        raise refusal(
+            "missing-extra",
+            f"tensors are quantised as {shown(encoding)}, and the package that decodes them is not installed",
+            help=["install it: `pip install tensormap[gguf]`"],
+        ) from None
+    kind = getattr(GGMLQuantizationType, encoding, None)
+    if kind is None or kind not in quants._type_traits:  # noqa: SLF001 - there is no other way to ask
+        raise refusal("gguf-unsupported", f"the installed `gguf` package does not decode {shown(encoding)}")
+    return kind
+
+
+def decode(encoding: str, blocks: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the elements of whole blocks that lie one after the other, as float32 in their order."""
+    from gguf import quants
+
+    stored = ENCODINGS[encoding]
+    rows = blocks.reshape(1, -1)  # one row: the package takes rows in groups, and blocks within a row at once
+    values: np.ndarray[Any, np.dtype[np.float32]] = quants.dequantize(rows, require(encoding)).reshape(-1)
+    assert values.size == blocks.size // stored.size * stored.block
+    return values
