@@ -227,7 +227,7 @@ def no_diagonals(mapping: m.Mapping) -> Iterator[Diagnostic]:
 def _operands(block: TermBlock, terms: tuple[m.Term, ...]) -> Iterator[tuple[Block, m.Tensor | None]]:
     content = terms[block.term].content
     for k, one in enumerate(block.operands):
-        yield one, content.tensors[k] if isinstance(content, m.Stored) else None
+        yield one, content.tensors[k] if isinstance(content, m.Stored) and content.call is None else None
 
 
 def replicas_stand_once(mapping: m.Mapping) -> Iterator[Diagnostic]:

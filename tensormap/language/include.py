@@ -12,6 +12,7 @@ from typing import Any
 
 from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language import syntax
+from tensormap.language.functions import GENERATORS
 from tensormap.language.parser import parse_template
 
 
@@ -92,6 +93,8 @@ class _Rename:
                 return replace(node, name=self.name(name), of=self.name(of) if of else None)
             case syntax.Index(name=name, bound=bound):
                 return replace(node, name=self.name(name), bound=self.node(bound) if bound else None)
+            case syntax.Param(variants=variants, default=syntax.Name(text=text)) if text in variants:
+                return node
             case syntax.Let(name=name, value=value):
                 return replace(node, name=self.name(name), value=self.node(value))
             case syntax.Replicated(names=names):
@@ -102,6 +105,8 @@ class _Rename:
                 text in self.bound
             ):
                 return replace(node, template=replace(node.template, parts=(self.bound[text],)))
+            case syntax.Apply(function=function, arguments=arguments) if function in GENERATORS:
+                return replace(node, arguments=tuple(self.number(each) for each in arguments))
             case tuple():
                 return tuple(self.node(each) for each in node)
             case _ if dataclasses.is_dataclass(node) and not isinstance(node, type):
@@ -113,3 +118,15 @@ class _Rename:
                 return replace(node, **changed)
             case _:
                 return node
+
+    def number(self, value: Any) -> Any:
+        """Rewrite an argument of a generator, where a bare name is a number and no tensor."""
+        match value:
+            case syntax.Tensor(template=syntax.Template(parts=(str() as text,), quoted=False), layout=None):
+                return replace(value, template=replace(value.template, parts=(self.name(text),)))
+            case syntax.Arithmetic(left=left, right=right):
+                return replace(value, left=self.number(left), right=self.number(right))
+            case syntax.Negative(operand=operand):
+                return replace(value, operand=self.number(operand))
+            case _:
+                return self.node(value)

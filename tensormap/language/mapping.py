@@ -89,10 +89,14 @@ Formula: TypeAlias = Operand | Scalar | Function
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A term with tensors: a formula over them; a bare operand for a plain tensor."""
+    """A term with tensors: a formula over them; a bare operand for a plain tensor. With a `call` the tensors are the arguments of
+    an extern, and `output` is the layout of what it returns.
+    """
 
     tensors: tuple[Tensor, ...]
     formula: Formula
+    call: str | None = None
+    output: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ def term_blocks(term: m.Term, position: int) -> tuple[TermBlock, ...]:
     """List a term's blocks in row-major order. Several tensors of one term have as many blocks each, or one for all."""
     prefix = (term.tag,) if term.tag else ()
     match term.content:
+        case m.Stored(output=output) if output is not None:
+            return tuple(TermBlock(position, prefix + block.tags, (block,)) for block in blocks(output))
         case m.Stored(tensors=tensors):
             each = [blocks(tensor.layout) for tensor in tensors]
             count = max(len(one) for one in each)

@@ -645,12 +645,37 @@ class _Resolver:
                         f"`{function}({listed})`",
                     )
                 return m.Generated(function, tuple(_expression(each) for each in arguments))
+            case syntax.Apply(function=function) if function in self.scope.externs:
+                return self._called(value, self.scope.externs[function], prefixes)
             case _:
                 tensors: list[m.Tensor] = []
                 formula = self._formula(value, prefixes, tensors, top=True)
                 if not tensors:
                     return m.Fixed(_expression(value), None)
                 return m.Stored(tuple(tensors), formula)
+
+    def _called(self, value: syntax.Apply, extern: m.Extern, prefixes: tuple[syntax.Template, ...]) -> m.Content:
+        """Read `f(a, b)` of an extern: tensors in, one tensor out. An argument without a layout has the one of the signature."""
+        if len(value.arguments) != len(extern.inputs):
+            self._fail(
+                "wrong-arguments",
+                f"`{extern.name}` takes {len(extern.inputs)} tensors, here are {len(value.arguments)}",
+                value.span,
+                "",
+                Label(extern.span, "its signature", False),
+            )
+        if len(extern.outputs) != 1:
+            self._fail("wrong-arguments", f"`{extern.name}` must return one tensor to stand in a rule", extern.span)
+        tensors: list[m.Tensor] = []
+        for argument, layout in zip(value.arguments, extern.inputs, strict=False):
+            if not isinstance(argument, syntax.Tensor):
+                self._fail("wrong-arguments", f"`{extern.name}` takes tensors, not arithmetic", argument.span)
+                continue
+            self._formula(argument, prefixes, tensors, top=True)
+            if argument.layout is None:
+                tensors[-1] = replace(tensors[-1], layout=layout)
+        formula = m.Function(extern.name, tuple(m.Operand(k) for k in range(len(tensors))))
+        return m.Stored(tuple(tensors), formula, extern.name, extern.outputs[0])
 
     def _formula(
         self, value: syntax.Value, prefixes: tuple[syntax.Template, ...], tensors: list[m.Tensor], *, top: bool = False
@@ -678,8 +703,10 @@ class _Resolver:
                 one = self._formula(left, prefixes, tensors)
                 return m.Function(operator, (one, self._formula(right, prefixes, tensors)))
             case syntax.Apply(function=function, arguments=arguments, span=span):
-                known = (*INVERSES, *ONE_WAY, *self.scope.externs)
-                if function not in known:
+                known = (*INVERSES, *ONE_WAY)
+                if function in self.scope.externs:
+                    self._fail("wrong-arguments", f"the extern `{function}` stands alone on its side of a rule", span)
+                elif function not in known:
                     hint = did_you_mean(function, (*known, *GENERATORS))
                     self._fail(
                         "unknown-function",

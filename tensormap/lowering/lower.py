@@ -10,6 +10,7 @@ from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from itertools import product
 
+from tensormap import externs
 from tensormap.checkpoints import gguf_blocks
 from tensormap.checkpoints.catalog import TensorInfo
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
@@ -254,6 +255,16 @@ class Lowering:
             generator = plan.Generator(name, arguments)
             self.inputs.append(plan.Input(key, generator_shapes.dtype(name), shape, -1, 0, None, generator))
         return self.ids[key]
+
+    def called(self, name: str, arguments: tuple[TensorInfo, ...], shape: tuple[int, ...]) -> TensorInfo:
+        """Return the tensor that an extern makes of these; it is an input like any other."""
+        key = f"{name}({', '.join(each.name for each in arguments)})"
+        dtype = externs.registered(name).dtype or arguments[0].dtype
+        if key not in self.ids:
+            numbers = tuple((self.input_of(each), each.shape) for each in arguments)
+            self.ids[key] = len(self.inputs)
+            self.inputs.append(plan.Input(key, dtype, shape, -1, 0, call=plan.Call(name, numbers)))
+        return TensorInfo(key, dtype, shape, -1, 0)
 
     def find(self, rule: m.Rule, tensor: m.Tensor, name: str, place: Map[str, int]) -> TensorInfo | None:
         """Return the stored tensor of this name or of one of its aliases; those that are there as well must be equal."""

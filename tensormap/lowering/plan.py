@@ -20,10 +20,20 @@ class Generator:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A tensor that a registered function returns: `name` of `tensormap.externs`, and the inputs that are its arguments, each a
+    whole tensor of this shape.
+    """
+
+    name: str
+    arguments: tuple[tuple[int, tuple[int, ...]], ...]  # (index into Plan.inputs, shape)
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """A source tensor: in file `file` from byte `offset` on; or, with `generator`, computed (then file is -1). Generated inputs are
     row-major; stored ones have `strides` in elements, None for row-major. With an `encoding` the file has packed blocks, row-major,
-    that decode to `dtype`.
+    that decode to `dtype`. With a `call` it is computed from other inputs (then file is -1).
     """
 
     name: str
@@ -34,6 +44,7 @@ class Input:
     strides: tuple[int, ...] | None = None
     generator: Generator | None = None
     encoding: str | None = None
+    call: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)

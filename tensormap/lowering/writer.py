@@ -65,6 +65,9 @@ class Writer:
         self.to_virtual = target is not None and target.template.virtual
         self.expected: set[tuple[int, tuple[int, ...]]] = set()
         self.shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.call = left.call if isinstance(left, m.Stored) else None
+        self.width = 1 if self.call is not None else len(self.tensors)
+        self.formula: m.Formula = left.formula if isinstance(left, m.Stored) and self.call is None else m.Operand(0)
         self.plain = (
             isinstance(left, m.Stored)
             and isinstance(content, m.Stored)
@@ -120,10 +123,12 @@ class Writer:
         run, target = self.run, self.target
         assert target is not None
         places = self._replicas(place) if self.reduced else [place]
-        per = len(self.tensors)
+        per = self.width
         rest = self._rest(sources, places)
         if rest is None:
             return False
+        if self.call is not None:
+            sources = self._called(self.call, sources, places)
         generated = self._generated(place)
         shape = self._target_shape(target, rest, place)
         if generated is not None and any(isinstance(axis, Rest) for axis in target.layout.axes):
@@ -144,6 +149,24 @@ class Writer:
             else:
                 self._steps(draft, boxed, place, places, sources, per, generated)
         return True
+
+    def _called(
+        self, name: str, sources: list[TensorInfo | Virtual | None], places: Sequence[Map[str, int]]
+    ) -> list[TensorInfo | Virtual | None]:
+        """Return, for each replica, the tensor that an extern makes of its arguments."""
+        assert isinstance(self.left, m.Stored)
+        assert self.left.output is not None
+        count = len(self.tensors)
+        made: list[TensorInfo | Virtual | None] = []
+        for k, place in enumerate(places):
+            arguments = [info for info in sources[k * count : (k + 1) * count] if isinstance(info, TensorInfo)]
+            if len(arguments) != count:
+                raise CheckpointError(
+                    Diagnostic("virtual-arithmetic", f"`{name}` cannot take a virtual tensor", (Label(self.rule.span),))
+                )
+            shape = self.run.shape(self.left.output, (), place)
+            made.append(self.run.called(name, tuple(arguments), shape))
+        return made
 
     def _target_shape(self, target: m.Tensor, rest: tuple[int, ...], place: Map[str, int]) -> tuple[int, ...]:
         if target.layout is REST:
@@ -206,7 +229,7 @@ class Writer:
                 continue
             if draft.dtype is None:
                 draft.dtype = info.dtype
-            elif draft.dtype != info.dtype and len(self.tensors) == 1:
+            elif draft.dtype != info.dtype and self.width == 1:
                 self.run.findings.append(
                     Diagnostic(
                         "mixed-dtypes",
@@ -217,7 +240,7 @@ class Writer:
                     )
                 )
                 return
-            if len(self.tensors) > 1:
+            if self.width > 1:
                 break
         if draft.dtype is None and generated is not None:
             own = self.run.inputs[generated].dtype
@@ -243,7 +266,7 @@ class Writer:
             for k, info in enumerate(sources):
                 assert info is not None
                 own = info.strides if isinstance(info, TensorInfo) and info.strides else row_major(info.shape)
-                blocks.append(self.pair.left.operands[k % len(self.tensors)])
+                blocks.append(self.pair.left.operands[k % self.width])
                 forms.append(Form(info.shape, own))
             if generated is not None:
                 blocks.append(None)
@@ -300,7 +323,7 @@ class Writer:
             formula: plan.Formula = plan.Operand(0)
         else:
             assert isinstance(self.left, m.Stored)
-            formula = self._reduce(self.left.formula, place, len(places), per)
+            formula = self._reduce(self.formula, place, len(places), per)
         formula = formulas.backward(content.formula, formula, known, place)
         for name in self.spread:
             formula = plan.Function("/", (formula, plan.Scalar(run.count(name, {}))))
