@@ -41,13 +41,11 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _termination():
+            with _termination(), _flushed():
                 super().invoke(ctx)
-                sys.stdout.flush()
         except TensormapError as error:
             ctx.exit(_report(ctx, error.diagnostics, _code(error)))
         except BrokenPipeError:
-            _silence()
             ctx.exit(PIPE)
         except OSError as error:
             ctx.exit(_report(ctx, [disk(error)], DISK))
@@ -103,6 +101,19 @@ def _interrupted(ctx: click.Context, code: int, what: str) -> NoReturn:
 
 
 @contextmanager
+def _flushed() -> Iterator[None]:
+    """Write out what was printed before the command ends, so that a failure to do so is one of the command."""
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _silence()
+            raise
+
+
+@contextmanager
 def _termination() -> Iterator[None]:
     """Turn SIGTERM into an exception, so that what is open is closed."""
 
@@ -121,7 +132,7 @@ def _termination() -> Iterator[None]:
 
 
 def _silence() -> None:
-    """Let nothing more be written to a pipe that nobody reads."""
+    """Let nothing more be written to where it cannot go."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

@@ -64,6 +64,7 @@ def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
     return CliRunner().invoke(cli, list(arguments), input=stdin)
 
 
+ROOT = str(Path(mappings.__file__).parents[2])
 CONVERT = ("small.tmap", "src", "out", "--set", "q=4")
 
 
@@ -90,7 +91,7 @@ def test_version() -> None:
 
 
 def python(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(mappings.__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": ROOT}
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=120, env=environment, **more
     )
@@ -384,7 +385,7 @@ def big(place: Path) -> None:
 def test_signals(place: Path, number: signal.Signals, code: int) -> None:
     big(place)
     arguments = [*CONVERT[:3], "--set", "q=2000", "--max-shard-size", "50MB", "--workers", "1", "--memory", "1MB"]
-    environment = os.environ | {"PYTHONPATH": str(Path(mappings.__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": ROOT}
     process = subprocess.Popen(
         [sys.executable, "-m", "tensormap", "apply", *arguments], stderr=subprocess.PIPE, text=True, env=environment
     )
@@ -405,14 +406,25 @@ def test_signals(place: Path, number: signal.Signals, code: int) -> None:
     assert run("verify", *arguments[:5]).exit_code == 0
 
 
-def test_a_pipe_that_nobody_reads(place: Path) -> None:
+@pytest.mark.parametrize("arguments", [["inspect", "src"], ["diff", "src", "none.safetensors"], ["list"]])
+def test_a_pipe_that_nobody_reads(place: Path, arguments: list[str]) -> None:
+    save_file({}, place / "none.safetensors")
     reading, writing = os.pipe()
     os.close(reading)
-    environment = os.environ | {"PYTHONPATH": str(Path(mappings.__file__).parents[2])}
-    command = [sys.executable, "-m", "tensormap", "inspect", "src"]
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    command = [sys.executable, "-m", "tensormap", *arguments]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60, env=environment)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_behind_stdout(place: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    command = [sys.executable, "-m", "tensormap", "inspect", "src"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60, env=environment)
+    assert (done.returncode, done.stderr) == (4, b"error[disk]: no space left on device\n")
 
 
 # --- inspect
@@ -600,7 +612,7 @@ def test_no_escape_codes_where_there_is_no_terminal(place: Path) -> None:
     ("environment", "colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
 def test_colour_on_a_terminal(place: Path, environment: dict[str, str], colored: bool) -> None:  # noqa: FBT001
-    everything = os.environ | {"PYTHONPATH": str(Path(mappings.__file__).parents[2]), "TERM": "xterm"} | environment
+    everything = os.environ | {"PYTHONPATH": ROOT, "TERM": "xterm"} | environment
     if "NO_COLOR" not in environment:
         everything.pop("NO_COLOR", None)
     command = f"{sys.executable} -m tensormap plan nothing src"
