@@ -76,8 +76,7 @@ class Line(Generic[Worker]):
                 if not self._added:
                     job = next(self._jobs, None)
                     if job is not None:
-                        self._running += 1
-                        return job
+                        self._added.append(job)  # behind what the iterator itself added
                 if self._added:
                     self._running += 1
                     return self._added.popleft()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tensormap.checkpoints.refusal import shown
 from tensormap.dtypes import BY_NAME
 from tensormap.lowering.plan import Input, Operand
 from tensormap.runtime import arithmetic
@@ -47,7 +48,7 @@ def first_difference(comparison: Comparison, renderer: Renderer, expected: Input
             unequal = value.view(raw) != wanted.view(raw)
         else:
             value = np.empty(wanted.shape, numpy_dtype(dtype))
-            what = " and ".join(f"`{each.name}`" for each in comparison.places)
+            what = " and ".join(shown(each.name) for each in comparison.places)
             arithmetic.evaluate(comparison.formula, arrays[:-1], names, value, dtype, what)
             unequal = distance(value, wanted, dtype) > comparison.verify.ulps
         if unequal.any():

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError
 from tensormap.lowering.plan import Compute, Plan
 from tensormap.runtime import arithmetic, journal
@@ -83,9 +84,10 @@ def run(  # noqa: PLR0913 - what a user may ask for
         sources.check()
         _check_companions(plan)
         single = bool(plan.outputs) and plan.outputs[0].path == ""
-        staging.begin(journal.identify(plan), record, resume=resume, discard=discard or overwrite, folder=not single)
+        identity = journal.identify(plan)
         with hire(sources, limits, count, trust_crc=trust_crc) as staff:
             try:
+                staging.begin(identity, record, resume=resume, discard=discard or overwrite, folder=not single)
                 staging.check_space(_needed(plan, staging.finished))
                 verified = verify(plan, staff, progress)
                 yard = Yard(plan, staging, limits)
@@ -134,7 +136,7 @@ def _write_small(plan: Plan, staging: Staging) -> int:
         source = Path(plan.root, companion.source)
         copied = copy_file(source, staging.path(companion.path))
         if copied != companion.size:
-            message = f"`{source}` was changed while it was copied: {companion.size} bytes became {copied}"
+            message = f"{shown(source)} was changed while it was copied: {companion.size} bytes became {copied}"
             raise CheckpointError(Diagnostic("source-changed", message, notes=("nothing was published",)))
         total += copied
     for text in plan.texts:
@@ -166,10 +168,10 @@ def _check_companions(plan: Plan) -> None:
         try:
             size = path.stat().st_size
         except FileNotFoundError:
-            findings.append(Diagnostic("stale-plan", f"`{path}` is no longer there"))
+            findings.append(Diagnostic("stale-plan", f"{shown(path)} is no longer there"))
             continue
         if size != each.size:
-            findings.append(Diagnostic("stale-plan", f"`{path}` has {size} bytes, and had {each.size}"))
+            findings.append(Diagnostic("stale-plan", f"{shown(path)} has {size} bytes, and had {each.size}"))
     if findings:
         raise CheckpointError(findings)
 
@@ -181,4 +183,4 @@ def _check_apart(plan: Plan, target: Path) -> None:
     root = Path(os.path.realpath(plan.root))
     places = {root} | {Path(os.path.realpath(root / each.path)) for each in plan.sources}
     if any(place == target or target in place.parents for place in sorted(places)):
-        raise MappingError(Diagnostic("target-is-source", f"`{target}` is where the plan reads from"))
+        raise MappingError(Diagnostic("target-is-source", f"{shown(target)} is where the plan reads from"))

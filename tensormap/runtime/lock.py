@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import BusyError, Diagnostic
 
 
@@ -25,15 +27,16 @@ class Lock:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_current(descriptor):
-                    os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                    with suppress(OSError):  # the name is for messages only, and the disk may be full
+                        os.ftruncate(descriptor, 0)
+                        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
                     self._descriptor = descriptor
                     return self
             except BlockingIOError:
                 holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "another process"
                 os.close(descriptor)
                 who = f"process {holder}" if holder.isdigit() else holder
-                message = f"`{self._target}` is being written by {who}"
+                message = f"{shown(self._target)} is being written by {who}"
                 raise BusyError(Diagnostic("locked", message)) from None
             except BaseException:
                 os.close(descriptor)

@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tensormap.checkpoints.catalog import SourceFile
+from tensormap.checkpoints.reader import Reader
+from tensormap.checkpoints.refusal import refusal, shown
+from tensormap.checkpoints.zip_records import open_archive
 from tensormap.diagnostics import CheckpointError, Diagnostic
 
+_CHUNK = 512 << 10
 _BATCH = 512  # buffers to one preadv: half of what Linux takes
 
 
@@ -30,7 +34,7 @@ class Sources:
         """Raise a CheckpointError that names every file that is not as it was when the plan was made."""
         findings = [
             Diagnostic(
-                "stale-plan", f"`{path}` {problem}", notes=("the plan was made from another state of this file",)
+                "stale-plan", f"{shown(path)} {problem}", notes=("the plan was made from another state of this file",)
             )
             for path, file in zip(self.paths, self.files, strict=True)
             if (problem := _difference(path, file)) is not None
@@ -43,7 +47,7 @@ class Sources:
         findings = [
             Diagnostic(
                 "source-changed",
-                f"`{path}` was changed while it was read: {problem}",
+                f"{shown(path)} was changed while it was read: {problem}",
                 notes=("nothing was published",),
             )
             for path, file in zip(self.paths, self.files, strict=True)
@@ -132,9 +136,8 @@ class Handles:
             while done < len(buffer):
                 count = os.preadv(descriptor, [buffer[done:]], offset + done)
                 if count == 0:
-                    path = self._sources.paths[file]
-                    message = f"`{path}` ends at byte {offset + done}, inside a tensor: it was truncated"
-                    raise CheckpointError(Diagnostic("truncated-source", message))
+                    path = shown(self._sources.paths[file])
+                    raise refusal("file-truncated", f"{path} ends at byte {offset + done}, inside a tensor")
                 done += count
             offset += len(buffer)
 
@@ -150,7 +153,7 @@ class Handles:
         self._open[file] = descriptor
         problem = _status_difference(os.fstat(descriptor), self._sources.files[file])
         if problem is not None:
-            message = f"`{path}` was changed while it was read: {problem}"
+            message = f"{shown(path)} was changed while it was read: {problem}"
             raise CheckpointError(Diagnostic("source-changed", message, notes=("nothing was published",)))
         return descriptor
 
@@ -172,19 +175,19 @@ def handle_limit(workers: int) -> int:
 class Records:
     """The records of those source files that are zips, to be checked once each against the crc32 in the zip's directory.
 
-    A record is checked when the first of its bytes is wanted, whole, by the thread that wants it.
+    A record is checked when the first of its bytes is wanted, whole, by the thread that wants it: before anything is published.
     """
 
     def __init__(self, sources: Sources) -> None:
         self._lock = threading.Lock()
         self._sources = sources
-        self._starts: dict[int, list[int]] = {}
         self._records: dict[int, list[tuple[int, int, int, str]]] = {}
+        self._starts: dict[int, list[int]] = {}
         for index, path in enumerate(sources.paths):
-            records = _zip_records(path)
+            records = _zip_records(path, sources.files[index].path)
             if records:
                 self._records[index] = records
-                self._starts[index] = [each[0] for each in records]
+                self._starts[index] = [start for start, *_ in records]
         self._checked: set[tuple[int, int]] = set()
 
     def __bool__(self) -> bool:
@@ -207,39 +210,24 @@ class Records:
 
     def _check(self, file: int, record: tuple[int, int, int, str], handles: Handles) -> None:
         start, size, expected, name = record
-        buffer = memoryview(bytearray(min(size, 1 << 19)))
+        buffer = memoryview(bytearray(min(size, _CHUNK)))
         crc = 0
-        for offset in range(0, size, len(buffer) or 1):
-            piece = buffer[: min(len(buffer), size - offset)]
+        for offset in range(0, size, _CHUNK):
+            piece = buffer[: size - offset]
             handles.read(file, start + offset, piece)
             crc = zlib.crc32(piece, crc)
         if crc != expected:
-            path = self._sources.paths[file]
-            message = f"record `{name}` of `{path}` is damaged: its crc32 is {crc:08x}, and the zip says {expected:08x}"
-            raise CheckpointError(Diagnostic("damaged-record", message))
-
-
-def _zip_records(path: str) -> list[tuple[int, int, int, str]]:
-    """Return the stored members of a zip as (first byte, size, crc32, name), by position; nothing for other files."""
-    with Path(path).open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            return []
-        import zipfile
-
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-        except zipfile.BadZipFile:
-            return []
-        records = []
-        for member in members:
-            file.seek(member.header_offset + 26)
-            lengths = file.read(4)
-            start = (
-                member.header_offset
-                + 30
-                + int.from_bytes(lengths[:2], "little")
-                + int.from_bytes(lengths[2:], "little")
+            raise refusal(
+                "record-damaged",
+                f"{shown(self._sources.paths[file])}: the bytes of record {shown(name)} do not match their checksum",
+                help=["the file was damaged after it was written: fetch it again"],
             )
-            records.append((start, member.file_size, member.CRC, member.filename))
-        return sorted(records)
+
+
+def _zip_records(path: str, name: str) -> list[tuple[int, int, int, str]]:
+    """Return a zip's records as (first byte, size, crc32, name), by position; nothing for other files."""
+    with Reader(Path(path), name) as file:
+        if file.head(4) != b"PK\x03\x04":
+            return []
+        records = open_archive(file).records
+    return sorted((each.start, each.size, each.crc, name) for name, each in records.items())

@@ -12,6 +12,7 @@ import shutil
 import stat
 from pathlib import Path, PurePosixPath
 
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import BusyError, Diagnostic, MappingError
 from tensormap.lowering.plan import Plan
 from tensormap.runtime import journal
@@ -37,12 +38,11 @@ class Staging:
         if overwrite or not os.path.lexists(self.target):
             return
         if self.target.is_dir():
-            with os.scandir(self.target) as entries:
-                if next(entries, None) is None:
-                    return
-            message = f"`{self.target}` exists and is not empty"
+            if _is_empty(self.target):
+                return
+            message = f"{shown(self.target)} exists and is not empty"
         else:
-            message = f"`{self.target}` exists"
+            message = f"{shown(self.target)} exists"
         raise MappingError(
             Diagnostic("target-not-empty", message, help=("`--overwrite` replaces it, once the new one is complete",))
         )
@@ -69,13 +69,15 @@ class Staging:
         """
         if record is not None and not resume and not discard:
             count = len(record.done)
-            message = f"an interrupted run to `{self.target}` left {count} finished file{'' if count == 1 else 's'}"
+            message = (
+                f"an interrupted run to {shown(self.target)} left {count} finished file{'' if count == 1 else 's'}"
+            )
             help_ = "`--resume` continues it, `--overwrite` starts anew"
             raise BusyError(Diagnostic("resumable", message, help=(help_,)))
         if record is not None and resume:
             differences = identity.differences(record.identity)
             if differences:
-                message = f"the interrupted run to `{self.target}` cannot be resumed: it is not the same work"
+                message = f"the interrupted run to {shown(self.target)} cannot be resumed: it is not the same work"
                 help_ = "`--overwrite` without `--resume` starts anew"
                 raise BusyError(Diagnostic("resume-mismatch", message, notes=tuple(differences), help=(help_,)))
             self.finished = {path: status for path, status in record.done.items() if self._is_whole(path, status)}
@@ -133,7 +135,7 @@ class Staging:
 
     def _replace(self) -> None:
         """Swap the content with what has the target's name. There is no moment at which neither is whole under some name."""
-        if self.target.is_dir() and self.content.is_dir() and not any(os.scandir(self.target)):
+        if self.target.is_dir() and self.content.is_dir() and _is_empty(self.target):
             os.rename(self.content, self.target)
             return
         if _exchange(self.content, self.target):
@@ -165,9 +167,9 @@ def check_paths(plan: Plan) -> None:
     ]:
         pure = PurePosixPath(path)
         if (pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path) and not single:
-            raise MappingError(Diagnostic("unsafe-path", f"`{path!r}` is not a file name inside the target"))
+            raise MappingError(Diagnostic("unsafe-path", f"{shown(path)} is not a file name inside the target"))
         if str(pure) in seen:
-            raise MappingError(Diagnostic("output-twice", f"two output files are called `{path}`"))
+            raise MappingError(Diagnostic("output-twice", f"two output files are called {shown(path)}"))
         seen.add(str(pure))
 
 
@@ -182,6 +184,11 @@ def sync_directory(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def _exchange(left: Path, right: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic
 from tensormap.lowering.plan import Plan, Verify
 from tensormap.runtime.crew import Line
@@ -58,13 +59,11 @@ def _findings(plan: Plan, differences: dict[int, Difference]) -> list[Diagnostic
     for rule, numbers in by_rule.items():
         step, difference = plan.verifications[numbers[0]], differences[numbers[0]]
         names = list(dict.fromkeys(plan.inputs[region.tensor].name for region in step.sources))
-        sources = " and ".join(f"`{name}`" for name in names) or "the value of the rule"
+        sources = " and ".join(shown(name) for name in names) or "the value of the rule"
         expected = plan.inputs[step.expected.tensor].name
         where = ", ".join(map(str, difference.coordinates))
         place = f" at [{where}]" if where else ""
-        message = (
-            f"{sources} and `{expected}` must be equal, and differ{place}: {difference.found} and {difference.expected}"
-        )
+        message = f"{sources} and {shown(expected)} must be equal, and differ{place}: {difference.found} and {difference.expected}"
         notes = [f"the rule at {rule} says so"]
         if len(numbers) > 1:
             notes.append(f"and {len(numbers) - 1} more of this rule")

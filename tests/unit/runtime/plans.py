@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tensormap.checkpoints.catalog import Checksum, FileLayout, Piece, SourceFile
+from tensormap.checkpoints.catalog import Catalog, Checksum, FileLayout, Piece, SourceFile, TensorInfo
 from tensormap.dtypes import BY_NAME
 from tensormap.lowering.plan import (
     Companion,
@@ -137,3 +137,32 @@ def read_tensor(plan: Plan, target: Path, file: int, tensor: int) -> np.ndarray:
     count = int(np.prod(made.shape, dtype=np.int64))
     data = (target / output.path).read_bytes()
     return np.frombuffer(data, dtype, count, made.offset).reshape(made.shape)
+
+
+def catalog_of(plan: Plan, target: Path) -> Catalog:
+    """The catalog of what a run wrote."""
+    files, tensors = [], {}
+    for number, output in enumerate(plan.outputs):
+        status = (target / output.path).stat()
+        files.append(SourceFile(output.path, status.st_size, status.st_mtime_ns, ""))
+        for each in output.tensors:
+            tensors[each.name] = TensorInfo(each.name, each.dtype, each.shape, number, each.offset)
+    return Catalog(target, "raw", tuple(files), tensors)
+
+
+def catalog_of_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> Catalog:
+    """Arrays written to a file as they lie in memory, strides and all, and their catalog."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = bytearray()
+    tensors = {}
+    for name, array in arrays.items():
+        held = array if array.base is None else array.base
+        start = array.__array_interface__["data"][0] - held.__array_interface__["data"][0]
+        strides = tuple(each // array.itemsize for each in array.strides)
+        dense = strides == row_major(array.shape)
+        offset = len(data) + start
+        tensors[name] = TensorInfo(name, str(array.dtype), array.shape, 0, offset, None if dense else strides)
+        data += held.tobytes(order="A")
+    (folder / "arrays.bin").write_bytes(data)
+    status = (folder / "arrays.bin").stat()
+    return Catalog(folder, "raw", (SourceFile("arrays.bin", status.st_size, status.st_mtime_ns, ""),), tensors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from tensormap.lowering.plan import Copy, Region
 from tensormap.runtime import execute, kernels, tiling
 from tensormap.runtime.boxes import row_major
-from tests.unit.runtime.plans import Bench, array_dtype, random_array, read_tensor
+from tensormap.runtime.iterate import iter_tensors
+from tensormap.runtime.verify import compare
+from tests.unit.runtime.plans import Bench, array_dtype, catalog_of, random_array, read_tensor
 
 SAME = ["uint8", "bool", "bfloat16", "float32", "int64", "complex128", "float8_e4m3fn"]
 
@@ -45,11 +48,12 @@ def mosaics(draw):
         repeated = draw(st.sampled_from([None, None, *range(rank)]))
         dtype = draw(st.sampled_from(["same", "same", "float32", "float64", "bfloat16"]))
         parts.append((width, order, margins, repeated, dtype))
-    return tuple(shape), axis, parts
+    turns = len(set(widths)) == 1 and draw(st.booleans())
+    return tuple(shape), axis, parts, turns
 
 
 def build(bench: Bench, number: int, dtype: str, drawn) -> tuple[tuple[int, ...], list[Copy], np.ndarray]:
-    shape, axis, parts = drawn
+    shape, axis, parts, turns = drawn
     expected = np.zeros(shape, array_dtype(dtype))
     steps = []
     begin = 0
@@ -70,7 +74,8 @@ def build(bench: Bench, number: int, dtype: str, drawn) -> tuple[tuple[int, ...]
         view = array[tuple(slice(margin, None) for margin in margins)]
         view = np.transpose(view, np.argsort(order))
         view = np.broadcast_to(view, part_shape)
-        where = (*(slice(None),) * axis, slice(begin, begin + width))
+        taken = slice(position, None, len(parts)) if turns else slice(begin, begin + width)
+        where = (*(slice(None),) * axis, taken)
         with np.errstate(all="ignore"):
             if used == "float64" and dtype == "bfloat16":
                 view = view.astype(np.float32)  # float32 values, so that one rounding is two
@@ -84,7 +89,11 @@ def build(bench: Bench, number: int, dtype: str, drawn) -> tuple[tuple[int, ...]
                 expected.view(raw)[where] = np.ascontiguousarray(view).view(raw)
             else:
                 expected[where] = view.astype(expected.dtype)
-        target = Region(number, begin * row_major(shape)[axis], row_major(shape))
+        strides = list(row_major(shape))
+        offset_in_target = (position if turns else begin) * strides[axis]
+        if turns:
+            strides[axis] *= len(parts)
+        target = Region(number, offset_in_target, tuple(strides))
         steps.append(Copy(tuple(part_shape), Region(index, offset, tuple(by_axis)), target))
         begin += width
     return shape, steps, expected
@@ -117,10 +126,10 @@ def test_random_boxes(tensors, tile, workers, gap, random):
         data = (target / "out.bin").read_bytes()
         assert data[:4] == b"HEAD"
         for checksum in plan.outputs[0].layout.checksums:
-            import zlib
-
             crc = zlib.crc32(data[checksum.start : checksum.start + checksum.size]).to_bytes(4, "little")
             assert all(data[into : into + 4] == crc for into in checksum.into)
+        assert [each.tobytes() for _, each in iter_tensors(plan)] == [each.tobytes() for each in expected]
+        assert compare(plan, catalog_of(plan, target)) == ()
         if gap:
             assert data.count(b".....") >= len(expected)
         assert sorted(Path(folder).iterdir()) == [bench.root, target]
