@@ -224,9 +224,9 @@ class Writer:
         if target.dtype is not None:
             draft.dtype = target.dtype
             return
-        for info in sources:
-            if info is None or info.dtype is None:
-                continue
+        for k, info in enumerate(sources):
+            if info is None or info.dtype is None or self.tensors[k % self.width].dtype is not None:
+                continue  # `as` says how its own side stores it: on this side it has the dtype of most weights
             if draft.dtype is None:
                 draft.dtype = info.dtype
             elif draft.dtype != info.dtype and self.width == 1:

@@ -264,6 +264,8 @@ class _Run:
         for (path, _), held in draft.reads.items():
             link = draft.links[path]
             for source in held[:1] if len(link.tensors) > 1 else held:
+                if source.tensor.dtype is not None:
+                    continue  # `as` says how its own side stores it: on this side it has the dtype of most weights
                 if dtype is not None and source.dtype not in (None, dtype):
                     message = f"`{draft.name}` is made of tensors of different dtypes: {dtype} and {source.dtype}"
                     note = f"`{source.name}` is {source.dtype}"
