@@ -6,6 +6,8 @@ bounded, the parser and the builder keep their own stacks.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 Part: TypeAlias = Literal["start", "hole", "expression"]
 
 PARTS: tuple[Part, ...] = ("start", "hole", "expression")
+GRAMMAR = Path(__file__).with_name("grammar.lark")
+TABLES = Path(__file__).with_name("grammar.json")
+"""Lark's tables for the grammar; `python -m tensormap.language.parser` writes them anew."""
 MAX_TREE_DEPTH = 192
 """Nodes inside one another: what `MAX_DEPTH` brackets can make, and room for long sums."""
 
@@ -95,12 +100,49 @@ def parse_template(text: str, name: str = "name") -> syntax.Template:
 
 @cache
 def _lark() -> Lark:
+    """Return the parser: from the tables that come with the package where they fit this grammar and this Lark, else made anew."""
+    import lark
+
+    kept: dict[str, Any] = json.loads(TABLES.read_text("utf-8")) if TABLES.exists() else {}
+    if kept.get("made from") == _made_from(lark.__version__):
+        made: Lark = lark.Lark._load_from_dict(_plain(kept["data"]), _plain(kept["memo"]))  # noqa: SLF001 - no public name
+        return made
+    return _made()
+
+
+def _made() -> Lark:
     from lark import Lark
 
-    grammar = Path(__file__).with_name("grammar.lark").read_text("utf-8")
     return Lark(
-        grammar, parser="lalr", lexer="contextual", start=list(PARTS), propagate_positions=True, maybe_placeholders=True
+        GRAMMAR.read_text("utf-8"),
+        parser="lalr",
+        lexer="contextual",
+        start=list(PARTS),
+        propagate_positions=True,
+        maybe_placeholders=True,
     )
+
+
+def _made_from(version: str) -> str:
+    return f"lark {version}, grammar {hashlib.sha256(GRAMMAR.read_bytes()).hexdigest()}"
+
+
+def _plain(value: Any) -> Any:
+    """Undo what JSON does to the keys of tables: states are numbers."""
+    if isinstance(value, dict):
+        return {int(key) if key.isdigit() else key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
+
+
+def tables() -> str:
+    """Return the text of the tables file: building them takes longer than reading any mapping."""
+    import lark
+    from lark.grammar import Rule
+    from lark.lexer import TerminalDef
+
+    data, memo = _made().memo_serialize([TerminalDef, Rule])  # type: ignore[no-untyped-call]
+    kept = {"made from": _made_from(lark.__version__), "data": data, "memo": memo}
+    return json.dumps(kept, separators=(",", ":"), sort_keys=True) + "\n"
 
 
 def _place(found: Diagnostic) -> int:
@@ -249,3 +291,7 @@ def _templates(source: Source) -> Templates:
         return hole, found
 
     return Templates(source, read_hole)
+
+
+if __name__ == "__main__":
+    TABLES.write_text(tables(), "utf-8")

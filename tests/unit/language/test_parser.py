@@ -597,3 +597,9 @@ def test_whatever_the_text_it_is_read_or_refused_in_words():
             assert read(printed) == tree
             assert print_file(read(printed)) == printed
     assert 100 < read_count < 1900
+
+
+def test_the_tables_that_come_along_are_those_of_the_grammar() -> None:
+    """`PYTHONHASHSEED=0 python -m tensormap.language.parser` writes them anew."""
+    kept = json.loads(parser.TABLES.read_text("utf-8"))
+    assert kept["made from"] == json.loads(parser.tables())["made from"]
