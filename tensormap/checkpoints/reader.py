@@ -28,8 +28,6 @@ class Reader:
             raise refusal(
                 "file-missing", f"{shown(name)} {'is a dangling link' if dangling else 'does not exist'}"
             ) from None
-        except IsADirectoryError:
-            raise refusal("file-not-regular", f"{shown(name)} is a directory, not a file") from None
         except ValueError:  # a NUL in the path
             raise refusal("file-missing", f"{shown(name)} is no possible file name") from None
         status = os.fstat(descriptor)

@@ -5,12 +5,14 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
 
+from tensormap.checkpoints import safetensors, shard_index, torch_legacy, torch_zip
 from tensormap.checkpoints.open import open_checkpoint, open_file
 from tensormap.checkpoints.read import load_tensor
 from tensormap.diagnostics import CheckpointError
@@ -275,6 +277,11 @@ def test_an_invalid_index_is_refused(sharded: Path, text: str, slug: str) -> Non
     assert refused(sharded) == [slug]
 
 
+def test_an_index_beyond_the_cap_is_refused(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_index, "INDEX_CAP", 10)
+    assert refused(sharded) == ["index-invalid"]
+
+
 def test_a_link_out_of_the_directory_is_refused(sharded: Path) -> None:
     path = sharded / "model-00002-of-00002.safetensors"
     path.rename(sharded.parent / "elsewhere")
@@ -359,6 +366,24 @@ def test_renamed_files_are_refused(tmp_path: Path) -> None:
         assert refused(tmp_path / "a.safetensors") == ["file-renamed"]
 
 
+@pytest.mark.parametrize("module", [safetensors, torch_zip, torch_legacy])
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "legacy", "html"])
+def test_each_reader_says_what_another_file_is(tmp_path: Path, module: ModuleType, kind: str) -> None:
+    path = tmp_path / "a"
+    if kind == "safetensors":
+        shard(path, "a")
+    elif kind == "html":
+        path.write_text("<html></html>")
+    else:
+        torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=kind == "zip")
+    if module.__name__.endswith(kind):
+        assert list(module.open_file(path, "a").tensors) == [("a",)]
+    else:
+        with pytest.raises(CheckpointError) as error:
+            module.open_file(path, "a")
+        assert error.value.diagnostics[0].slug == ("html-page" if kind == "html" else "file-renamed")
+
+
 def test_names_without_a_suffix_say_nothing(tmp_path: Path) -> None:
     shard(tmp_path / "a", "a")
     assert open_file(tmp_path / "a", "a").format == "safetensors"
@@ -389,7 +414,6 @@ def test_a_tensor_that_is_not_there_is_a_key_error(tmp_path: Path) -> None:
 
 
 def test_packed_elements_are_read_as_bytes(tmp_path: Path) -> None:
-    from tensormap.checkpoints import safetensors
     from tests.unit.checkpoints.written import write
 
     write(tmp_path / "a.safetensors", safetensors.layout([("a", "float4_e2m1fn_x2", (3, 2))], {}), [b"abc"])

@@ -123,6 +123,26 @@ def test_what_the_format_cannot_hold_is_refused(tensors: list[tuple[str, str, tu
     assert [each.slug for each in error.value.diagnostics] == [slug]
 
 
+def test_a_header_beyond_the_cap_is_refused() -> None:
+    with pytest.raises(CheckpointError) as error:
+        safetensors.layout([("x" * 100_000_000, "uint8", (1,))], {})
+    assert error.value.diagnostics[0].slug == "header-too-large"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x08\0\0", "`a` has 3 bytes, too few for a safetensors file"),
+        (b"\x09\0\0\0\0\0\0\0{}", "`a` has 10 bytes, but its header alone should have 9"),
+    ],
+)
+def test_a_short_file_is_said_to_be_short(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(CheckpointError) as error:
+        safetensors.open_file(tmp_path / "a", "a")
+    assert error.value.diagnostics[0].message == message
+
+
 def test_no_code_is_accepted_that_the_reference_reader_refuses(tmp_path: Path) -> None:
     for code in [*BY_CODE, "F128", "f32", ""]:
         header = json.dumps({"a": {"dtype": code, "shape": [0], "data_offsets": [0, 0]}}).encode()

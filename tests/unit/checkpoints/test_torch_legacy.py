@@ -60,6 +60,13 @@ def test_a_pickle_larger_than_what_is_read_first_is_read(tmp_path: Path) -> None
     assert values(path, torch_legacy.open_file(path, "a.pt")) == {(name,): Stored.of(t) for name, t in tensors.items()}
 
 
+def test_a_pickle_beyond_the_cap_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_legacy, "PICKLE_CAP", 2 << 20)
+    path = saved(tmp_path / "a.pt", {"a": "x" * (3 << 20)})
+    with pytest.raises(CheckpointError, match="longer than 2097152 bytes"):
+        torch_legacy.open_file(path, "a.pt")
+
+
 def test_the_whole_pickle_is_the_fingerprint(tmp_path: Path) -> None:
     one = torch_legacy.open_file(saved(tmp_path / "a.pt", {"a": 1}), "a.pt").file.header
     two = torch_legacy.open_file(saved(tmp_path / "b.pt", {"a": 2}), "b.pt").file.header

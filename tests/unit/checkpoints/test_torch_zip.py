@@ -265,6 +265,7 @@ def test_files_beyond_four_gigabytes_are_written_and_read(tmp_path: Path) -> Non
         ({}, [((), "uint8", ())], "name-not-in-format"),
         ({"a": {1, 2}}, [], "object-not-in-format"),
         ({"a": "\ud800"}, [], "name-not-in-format"),
+        ({"a": 1 << 2040}, [], "object-not-in-format"),
         ({}, [(("a",), "float6_e2m3fn", (4,))], "dtype-not-in-format"),
     ],
 )
