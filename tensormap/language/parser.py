@@ -105,7 +105,7 @@ def _lark() -> Lark:
 
     kept: dict[str, Any] = json.loads(TABLES.read_text("utf-8")) if TABLES.exists() else {}
     if kept.get("made from") == _made_from(lark.__version__):
-        made: Lark = lark.Lark._load_from_dict(_plain(kept["data"]), _plain(kept["memo"]))  # noqa: SLF001 - no public name
+        made: Lark = lark.Lark._load_from_dict(_plain(kept["data"]), _plain(kept["memo"]))  # type: ignore[no-untyped-call]  # noqa: SLF001 - no public name
         return made
     return _made()
 
@@ -140,7 +140,7 @@ def tables() -> str:
     from lark.grammar import Rule
     from lark.lexer import TerminalDef
 
-    data, memo = _made().memo_serialize([TerminalDef, Rule])  # type: ignore[no-untyped-call]
+    data, memo = _made().memo_serialize([TerminalDef, Rule])
     kept = {"made from": _made_from(lark.__version__), "data": data, "memo": memo}
     return json.dumps(kept, separators=(",", ":"), sort_keys=True) + "\n"
 
