@@ -42,6 +42,7 @@ ROUTED = {
     "n_group": 2,
     "topk_group": 1,
 }
+INDEXER = {"first_k_dense_replace": 1, "index_n_heads": 4, "index_head_dim": 10}
 NARROW = {"moe_intermediate_size": 28}
 QWEN = NAMED | NARROW | {"mlp_only_layers": [1]}
 ERNIE = {
@@ -170,7 +171,30 @@ CASES = (
         "DeepseekV32",
         LATENT,
         ROUTED,
-        {"first_k_dense_replace": 1, "index_n_heads": 4, "index_head_dim": 10},
+        INDEXER,
+    ),
+    _case("plain", "glm_moe_dsa", "GlmMoeDsa", LATENT, ROUTED, INDEXER),
+    _case(
+        "biases-shared-indexers",
+        "glm_moe_dsa",
+        "GlmMoeDsa",
+        LATENT,
+        ROUTED,
+        INDEXER,
+        BIASED,
+        {"index_topk_freq": 2, "num_hidden_layers": 5},
+    ),
+    _case("plain", "afmoe", "Afmoe", BODY, NAMED, NARROW),
+    _case("biases", "afmoe", "Afmoe", BODY, NAMED, NARROW, BIASED, {"num_dense_layers": 2}),
+    _case("tied", "cohere2_moe", "Cohere2Moe", BODY, NAMED),
+    _case(
+        "untied-biases",
+        "cohere2_moe",
+        "Cohere2Moe",
+        BODY,
+        NAMED,
+        BIASED,
+        {"tie_word_embeddings": False, "first_k_dense_replace": 1, "num_shared_experts": 2},
     ),
     _case("plain", "dots1", "Dots1", BODY, ROUTED, {"first_k_dense_replace": 1}),
     _case("biases", "dots1", "Dots1", BODY, ROUTED, BIASED, {"first_k_dense_replace": 1}),
