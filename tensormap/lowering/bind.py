@@ -56,6 +56,7 @@ def bind(
     """
     names = Names.of(catalog.tensors.values())
     state = State(mapping, catalog, names, Known(mapping), trust)
+    state.configured = bool(config)
     _settings(state, settings)
     for name, value in (preset or {}).items():
         state.known.values.setdefault(name, value)

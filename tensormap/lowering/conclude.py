@@ -136,7 +136,7 @@ def _choices(state: State) -> list[Diagnostic]:
                     "unknown-value",
                     f"nothing says what `{name}` is, and a condition depends on it",
                     (Label(rule.span, "this rule holds or not by it"),),
-                    help=(f"set it: `--set {name}=...`",),
+                    help=(f"set it: `--set {name}=...`" + _or_config(state),),
                 )
             )
         else:
@@ -151,6 +151,11 @@ def _choices(state: State) -> list[Diagnostic]:
                 )
             )
     return found
+
+
+def _or_config(state: State) -> str:
+    """Point at the config, where none was found."""
+    return "" if state.configured else "; no config was found beside the source, `--config FILE` names one"
 
 
 def _open(state: State) -> dict[str, m.Rule]:
@@ -213,7 +218,7 @@ def _underdetermined(names: Map[str, m.Rule], state: State) -> list[Diagnostic]:
             f"nothing determines `{name}`",
             (Label(rule.span, "needed here"),),
             tuple(fact for fact in facts if name in fact.replace("*", " ").split()),
-            (f"set it: `--set {name}=...`, or give a config that says it",),
+            (f"set it: `--set {name}=...`" + (_or_config(state) or ", or give a config that says it"),),
         )
         for name, rule in names.items()
     ]

@@ -294,7 +294,7 @@ def in_header(line: syntax.ConfigFile) -> bool:
 def _config(
     side: m.Side, root: Path, base: Path, given: Sequence[Path], objects: Map[str, Any]
 ) -> tuple[tuple[Path, ...], Map[str, Any]]:
-    paths = tuple(given) or _find(config_files(side), root, base)
+    paths = tuple(given) or _find(side, root, base)
     merged: dict[str, Any] = {}
     headers: tuple[Path, ...] = ()
     for line in side.configs:
@@ -319,16 +319,25 @@ def read_config(paths: Sequence[Path]) -> Map[str, Any]:
     return configs.read_yaml(list(paths))
 
 
-def _find(patterns: Sequence[str], root: Path, base: Path) -> tuple[Path, ...]:
+def _find(side: m.Side, root: Path, base: Path) -> tuple[Path, ...]:
     """Look in the directory, in the one that its tag names, in their `configs`, and last beside the directory."""
+    patterns = config_files(side)
     if not root.is_dir():
         root = base = root.parent
     for folder in dict.fromkeys((root, base, root / "configs", base / "configs")):
         found = _matches(patterns, folder)
         if found:
             return found
-    beside = root.parent
-    return _matches(patterns, beside) if any("*" in each for each in patterns) else ()
+    if any("*" in each for each in patterns):
+        run = (
+            root.parent
+        )  # of a directory with one saved step, this is the run's; then its configs may lie one further out
+        tagged = side.tag is not None and (run / side.tag.file).is_file()
+        for folder in (run, run / "configs", *((run.parent,) if tagged else ())):
+            found = _matches(patterns, folder)
+            if found:
+                return found
+    return ()
 
 
 def _matches(patterns: Sequence[str], folder: Path) -> tuple[Path, ...]:
