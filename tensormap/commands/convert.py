@@ -49,7 +49,8 @@ class Wanted:
 
 
 def _wanted(given: dict[str, Any]) -> Wanted:
-    """Take the planning options out of a command's."""
+    """Take the planning options out of a command's, and run the files that register functions."""
+    options.run_externs(given.pop("externs"))
     return Wanted(**{name: given.pop(name) for name in options.PLANNED})
 
 
@@ -57,6 +58,7 @@ def _wanted(given: dict[str, Any]) -> Wanted:
 @click.argument("mapping")
 @click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
 @options.planning
+@options.extern_option
 @click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Keep the plan, for `apply --plan FILE`.")
 @options.json_option
 def plan(mapping: str, source: Path, *, save: Path | None, as_json: bool, **given: Any) -> None:
@@ -78,6 +80,7 @@ def plan(mapping: str, source: Path, *, save: Path | None, as_json: bool, **give
 @click.command(cls=outcome.Command)
 @click.argument("places", metavar="[MAPPING SRC] DST", nargs=-1)
 @options.planning
+@options.extern_option
 @click.option(
     "--plan",
     "plan_file",
@@ -184,6 +187,7 @@ def _as_data(report: Report) -> dict[str, Any]:
 @click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
 @click.argument("target", metavar="DST", type=click.Path(path_type=Path))
 @options.planning
+@options.extern_option
 @options.running
 @options.json_option
 @options.quiet_option

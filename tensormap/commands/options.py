@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
+
+from tensormap.diagnostics import Diagnostic, MappingError
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -26,6 +28,15 @@ def _settings(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print for a program to read.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+
+extern_option = click.option(
+    "--extern",
+    "externs",
+    metavar="FILE.py",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Run this Python file first, which registers functions that the mapping calls. Repeat for more.",
+)
 
 _PLANNING: tuple[Decorator, ...] = (
     click.option("--to", metavar="SIDE", help="The side to write; found from the source where only one fits."),
@@ -80,6 +91,22 @@ def running(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_RUNNING):
         command = option(command)
     return command
+
+
+def run_externs(paths: Sequence[Path]) -> None:
+    """Run files that register functions: `tensormap.externs.register("name", function)`. MappingError where one fails."""
+    for path in paths:
+        import runpy
+        import traceback
+
+        try:
+            runpy.run_path(str(path))
+        except Exception as error:
+            frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == str(path)]
+            where = f"{path}:{frames[-1].lineno}" if frames else str(path)
+            notes = (f"at {where}",)
+            message = f"`{path}` fails: {type(error).__name__}: {error}"
+            raise MappingError(Diagnostic("extern-failed", message, notes=notes)) from error
 
 
 def planning_given(ctx: click.Context) -> list[str]:

@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
-from collections.abc import Callable, Sequence
-from pathlib import PurePosixPath
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
-from tensormap.checkpoints.catalog import Checksum, FileLayout, Piece, SourceFile
-from tensormap.checkpoints.gguf_types import ENCODINGS
 from tensormap.diagnostics import CheckpointError, Diagnostic
-from tensormap.dtypes import BY_NAME
 from tensormap.lowering.plan import (
-    Companion,
     Compute,
     Copy,
     Fill,
     Formula,
     Function,
-    Generator,
     Input,
     Operand,
-    Output,
     OutputFile,
     Plan,
     Region,
     Scalar,
     Step,
-    TextFile,
-    Verify,
 )
-
-VERSION = 1
-
-Item = TypeVar("Item")
-
-_DEEPEST = 100  # formulas in formulas
-_INTEGERS = {int}
-_NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+from tensormap.lowering.plan_reading import VERSION, NoPlan, read
 
 
 def dump(plan: Plan) -> str:
@@ -74,7 +56,8 @@ def dump(plan: Plan) -> str:
 
 def _input(one: Input) -> list[Any]:
     made = None if one.generator is None else [one.generator.name, list(map(_number, one.generator.arguments))]
-    return [one.name, one.dtype, one.shape, one.file, one.offset, one.strides, made, one.encoding]
+    call = None if one.call is None else [one.call.name, one.call.arguments]
+    return [one.name, one.dtype, one.shape, one.file, one.offset, one.strides, made, one.encoding, call]
 
 
 def _output(one: OutputFile) -> dict[str, Any]:
@@ -130,18 +113,14 @@ def _bytes(data: bytes) -> str | dict[str, str]:
 # --- and back
 
 
-class _Bad(Exception):
-    """What is wrong with the text."""
-
-
 def load(text: str) -> Plan:
     """Read a plan that `dump` wrote. CheckpointError (`bad-plan`) if it is none, if anything in it points outside of what it
     describes, or if it would write or read outside of its directories.
     """
     try:
         value = json.loads(text, parse_constant=_constant, object_pairs_hook=_unique)
-        return _plan(value)
-    except _Bad as error:
+        return read(value)
+    except NoPlan as error:
         said = str(error)
     except RecursionError:
         said = "it is nested too deeply"
@@ -155,255 +134,11 @@ def load(text: str) -> Plan:
 
 
 def _constant(text: str) -> NoReturn:
-    raise _Bad(f"{text} is not JSON")
+    raise NoPlan(f"{text} is not JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        raise _Bad("an object has a key twice")
+        raise NoPlan("an object has a key twice")
     return table
-
-
-def _plan(value: Any) -> Plan:
-    if not isinstance(value, dict) or "tensormap_plan" not in value:
-        raise _Bad("it does not begin as one")
-    if value["tensormap_plan"] != VERSION or isinstance(value["tensormap_plan"], bool):
-        raise _Bad(f"it is of another version than {VERSION}")
-    names = (
-        "tensormap_plan",
-        "root",
-        "mapping",
-        "digest",
-        "side",
-        "sources",
-        "inputs",
-        "outputs",
-        "verifications",
-        "texts",
-    )
-    table = _table(value, (*names, "companions", "notes"), "the plan")
-    sources = _each(table["sources"], "sources", _read_source)
-    inputs = _each(table["inputs"], "inputs", lambda one: _read_input(one, len(sources)))
-    return Plan(
-        root=_text(table["root"], "root"),
-        mapping=_text(table["mapping"], "mapping"),
-        digest=_text(table["digest"], "digest"),
-        side=_text(table["side"], "side"),
-        sources=sources,
-        inputs=inputs,
-        outputs=_each(table["outputs"], "outputs", lambda one: _read_output(one, len(inputs))),
-        verifications=_each(table["verifications"], "verifications", lambda one: _read_verify(one, len(inputs))),
-        texts=_each(table["texts"], "texts", _read_text),
-        companions=_each(table["companions"], "companions", _read_companion),
-        notes=_each(table["notes"], "notes", lambda one: _text(one, "a note")),
-    )
-
-
-def _read_source(value: Any) -> SourceFile:
-    path, size, mtime, header = _list(value, 4, "a source")
-    return SourceFile(_path(path), _count(size), _integer(mtime), _text(header, "a source's header"))
-
-
-def _read_input(value: Any, files: int) -> Input:
-    name, dtype, shape, file, offset, strides, made, encoding = _list(value, 8, "an input")
-    generator = None
-    if made is not None:
-        called, arguments = _list(made, 2, "a generator")
-        generator = Generator(_text(called, "a generator"), _each(arguments, "arguments", _read_number))
-    if (generator is None and not 0 <= _integer(file) < files) or (generator is not None and file != -1):
-        raise _Bad("an input is in no file of the plan")
-    sizes = _counts(shape)
-    steps = None if strides is None else _counts(strides)
-    if steps is not None and len(steps) != len(sizes):
-        raise _Bad("an input has not as many strides as axes")
-    if encoding is not None:
-        stored = ENCODINGS.get(encoding) if isinstance(encoding, str) else None
-        if stored is None or stored.dtype != dtype or generator or steps or not sizes or sizes[-1] % stored.block:
-            raise _Bad("an input is encoded in no known way")
-    return Input(
-        _text(name, "a name"), _dtype(dtype), sizes, _integer(file), _count(offset), steps, generator, encoding
-    )
-
-
-def _read_output(value: Any, inputs: int) -> OutputFile:
-    names = ("path", "format", "size", "pieces", "offsets", "checksums", "tensors", "steps")
-    table = _table(value, names, "an output")
-    size = _count(table["size"])
-    offsets = _counts(table["offsets"])
-    tensors = _each(table["tensors"], "tensors", _read_tensor)
-    if len(offsets) != len(tensors):
-        raise _Bad("an output has not as many offsets as tensors")
-    for offset, tensor in zip(offsets, tensors, strict=True):
-        bits = math.prod(tensor.shape) * BY_NAME[tensor.dtype].bits
-        if offset + (bits + 7) // 8 > size:
-            raise _Bad("a tensor leaves its file")
-    pieces = _each(table["pieces"], "pieces", lambda one: _read_piece(one, size))
-    checksums = _each(table["checksums"], "checksums", lambda one: _read_checksum(one, size))
-    steps = _each(table["steps"], "steps", lambda one: _read_step(one, inputs, len(tensors)))
-    layout = FileLayout(size, pieces, offsets, checksums)
-    return OutputFile(_path(table["path"], empty=True), _text(table["format"], "a format"), tensors, layout, steps)
-
-
-def _read_tensor(value: Any) -> Output:
-    name, dtype, shape, offset = _list(value, 4, "a tensor")
-    return Output(_text(name, "a name"), _dtype(dtype), _counts(shape), _count(offset))
-
-
-def _read_piece(value: Any, size: int) -> Piece:
-    offset, data = _list(value, 2, "a piece")
-    piece = Piece(_count(offset), _read_bytes(data))
-    if piece.offset + len(piece.data) > size:
-        raise _Bad("a piece leaves its file")
-    return piece
-
-
-def _read_checksum(value: Any, size: int) -> Checksum:
-    start, length, into = _list(value, 3, "a checksum")
-    made = Checksum(_count(start), _count(length), _counts(into))
-    if made.start + made.size > size or any(each + 4 > size for each in made.into):
-        raise _Bad("a checksum leaves its file")
-    return made
-
-
-def _read_step(value: Any, inputs: int, tensors: int) -> Step:
-    match value:
-        case ["copy", sizes, source, target]:
-            known = _counts(sizes)
-            return Copy(known, _read_region(source, inputs, len(known)), _read_region(target, tensors, len(known)))
-        case ["fill", sizes, number, target]:
-            known = _counts(sizes)
-            return Fill(known, _read_number(number), _read_region(target, tensors, len(known)))
-        case ["compute", sizes, sources, formula, target]:
-            known = _counts(sizes)
-            regions = _each(sources, "regions", lambda one: _read_region(one, inputs, len(known)))
-            into = _read_region(target, tensors, len(known))
-            return Compute(known, regions, _read_formula(formula, len(regions)), into)
-        case _:
-            raise _Bad("a step is none")
-
-
-def _read_verify(value: Any, inputs: int) -> Verify:
-    sizes, sources, formula, expected, rule, ulps = _list(value, 6, "a verification")
-    known = _counts(sizes)
-    regions = _each(sources, "regions", lambda one: _read_region(one, inputs, len(known)))
-    read = _read_formula(formula, len(regions))
-    return Verify(known, regions, read, _read_region(expected, inputs, len(known)), _text(rule, "a rule"), _count(ulps))
-
-
-def _read_region(value: Any, tensors: int, axes: int) -> Region:
-    tensor, offset, strides = _list(value, 3, "a region")
-    known = _counts(strides)
-    if type(tensor) is not int or type(offset) is not int or offset < 0:
-        raise _Bad("a region has no tensor or no offset")
-    if not 0 <= tensor < tensors or len(known) != axes:
-        raise _Bad("a region is of no tensor of the plan, or has other axes than its step")
-    return Region(tensor, offset, known)
-
-
-def _read_formula(value: Any, operands: int, depth: int = 0) -> Formula:
-    if depth > _DEEPEST:
-        raise _Bad("a formula is nested too deeply")
-    match value:
-        case ["operand", index]:
-            if not 0 <= _integer(index) < operands:
-                raise _Bad("a formula names an operand that its step has not")
-            return Operand(index)
-        case ["scalar", number]:
-            return Scalar(_read_number(number))
-        case ["function", str(name), *arguments]:
-            return Function(name, tuple(_read_formula(each, operands, depth + 1) for each in arguments))
-        case _:
-            raise _Bad("a formula is none")
-
-
-def _read_text(value: Any) -> TextFile:
-    path, data = _list(value, 2, "a text")
-    return TextFile(_path(path), _read_bytes(data))
-
-
-def _read_companion(value: Any) -> Companion:
-    source, path, size = _list(value, 3, "a companion")
-    return Companion(_path(source), _path(path), _count(size))
-
-
-# --- single values
-
-
-def _table(value: Any, names: Sequence[str], what: str) -> dict[str, Any]:
-    if not isinstance(value, dict) or sorted(value) != sorted(names):
-        raise _Bad(f"{what} has not the entries of one")
-    return value
-
-
-def _list(value: Any, length: int, what: str) -> list[Any]:
-    if not isinstance(value, list) or len(value) != length:
-        raise _Bad(f"{what} is not a list of {length}")
-    return value
-
-
-def _each(value: Any, what: str, read: Callable[[Any], Item]) -> tuple[Item, ...]:
-    if not isinstance(value, list):
-        raise _Bad(f"{what} are no list")
-    return tuple(map(read, value))
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise _Bad(f"{what} is no text")
-    return value
-
-
-def _integer(value: Any) -> int:
-    if type(value) is not int:
-        raise _Bad("a number is no integer")
-    return value
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise _Bad("a size or an offset is no count")
-    return value
-
-
-def _counts(value: Any) -> tuple[int, ...]:
-    if type(value) is not list or (value and (set(map(type, value)) != _INTEGERS or min(value) < 0)):
-        raise _Bad("sizes, strides or offsets are no list of counts")
-    return tuple(value)
-
-
-def _read_number(value: Any) -> int | float:
-    if isinstance(value, str) and value in _NUMBERS:
-        return _NUMBERS[value]
-    if type(value) is int or (type(value) is float and math.isfinite(value)):
-        return value
-    raise _Bad("a number is none")
-
-
-def _read_bytes(value: Any) -> bytes:
-    try:
-        match value:
-            case str():
-                return value.encode("utf-8")
-            case {"base64": str(text)}:
-                return base64.b64decode(text, validate=True)
-            case _:
-                pass
-    except (UnicodeError, binascii.Error):
-        pass
-    raise _Bad("bytes are neither text nor base64")
-
-
-def _dtype(value: Any) -> str:
-    if _text(value, "a dtype") not in BY_NAME:
-        raise _Bad("a dtype is unknown")
-    return str(value)
-
-
-def _path(value: Any, *, empty: bool = False) -> str:
-    """Check a path: relative, and inside of the directory where it starts."""
-    text = _text(value, "a path")
-    pure = PurePosixPath(text)
-    if pure.is_absolute() or ".." in pure.parts or "\0" in text or (not text and not empty):
-        raise _Bad("a path leads out of its directory")
-    return text

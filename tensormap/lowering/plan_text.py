@@ -195,6 +195,22 @@ class _Made:
         self.boxes = 0
         self.marks: dict[str, None] = {}
 
+    def take(self, inputs: Sequence[Input], number: int) -> None:
+        """Note an input, or, where a function of the user makes it, those that it is made of."""
+        waiting, seen = [number], {number}
+        while waiting:
+            number = waiting.pop()
+            source = inputs[number]
+            if source.call is not None:
+                self.marks[f"computed by `{shown.plain(source.call.name)}`"] = None
+                arguments = [each for each, _ in source.call.arguments if each not in seen]
+                seen.update(arguments)
+                waiting += reversed(arguments)
+                continue
+            self.sources[number] = None
+            if source.encoding is not None:
+                self.marks[f"decoded from {source.encoding}"] = None
+
     def how(self, words: Map[int, tuple[str, ...]]) -> _How:
         boxes = 0 if self.boxes in (1, len(self.sources)) else self.boxes
         return _How(tuple(dict.fromkeys(words[each] for each in self.sources)), boxes, tuple(self.marks))
@@ -207,15 +223,14 @@ def _made(inputs: Sequence[Input], file: OutputFile) -> list[_Made]:
         match step:
             case Copy():
                 one.boxes += 1
-                source = inputs[step.source.tensor]
-                one.sources[step.source.tensor] = None
-                if source.encoding is not None:
-                    one.marks[f"decoded from {source.encoding}"] = None
-                if source.dtype != file.tensors[step.target.tensor].dtype:
-                    one.marks[f"cast from {source.dtype}"] = None
+                one.take(inputs, step.source.tensor)
+                dtype = inputs[step.source.tensor].dtype
+                if dtype != file.tensors[step.target.tensor].dtype:
+                    one.marks[f"cast from {dtype}"] = None
             case Compute():
                 one.boxes += 1
-                one.sources.update(dict.fromkeys(region.tensor for region in step.sources))
+                for region in step.sources:
+                    one.take(inputs, region.tensor)
                 one.marks[f"computed: {_formula(step.formula, len(step.sources))}"] = None
             case Fill():
                 one.marks[f"filled with {step.value}"] = None

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 
-from tensormap import library
+from tensormap import externs, library
 from tensormap.cli import cli
 from tensormap.commands import mappings
 from tensormap.language.parser import parse
@@ -259,6 +259,29 @@ def test_like(place: Path) -> None:
     result = run(*command, "--like", "src")
     assert result.exit_code == 3
     assert "error[not-written]: the reference has `norm.weight`, and it would not be written" in result.stderr
+
+
+def test_extern(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(externs, "_registered", {})
+    (place / "double.tmap").write_text(
+        "mapping fused <-> apart\n\nextern f([x]) -> [x]\n\nindex i < layers\n\n"
+        "layers.{i}.qk.weight <-> h.{i}.qk.weight\nf(norm.weight [x]) -> ln.weight [x]\n"
+    )
+    command = ("apply", "double.tmap", "src", "out")
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "unregistered-extern" in result.stderr
+    (place / "double.py").write_text("from tensormap import externs\nexterns.register('f', lambda x: x + x)\n")
+    result = run(*command, "--extern", "double.py")
+    assert result.exit_code == 0, result.output
+    written = load_file(place / "out" / "model.safetensors")["ln.weight"]
+    assert written.tobytes() == (2 * fused()["norm.weight"]).tobytes()
+    (place / "broken.py").write_text("\n1 / 0\n")
+    result = run(*command, "--extern", "broken.py")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error[extern-failed]: `broken.py` fails: ZeroDivisionError: division by zero\n  = note: at broken.py:2\n"
+    )
 
 
 # --- exit codes

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tensormap.checkpoints.catalog import FileLayout, SourceFile
 from tensormap.lowering import plan_text
 from tensormap.lowering.plan import (
+    Call,
     Companion,
     Compute,
     Copy,
@@ -124,6 +125,15 @@ def test_blocks_are_decoded() -> None:
     inputs = tuple(replace(each, encoding="Q8_0") if each.name.endswith("qkv.weight") else each for each in plan.inputs)
     text = plan_text.show(replace(plan, inputs=inputs))
     assert "<- {2..3}.1.qkv.weight, decoded from Q8_0, cast from float32\n" in text
+
+
+def test_functions_of_the_user_name_what_they_are_given() -> None:
+    plan = made()
+    call = Input("f(...)", "float32", (4, 4), -1, 0, call=Call("f", ((1, (4, 4)), (3, (4, 4)))))
+    output = plan.outputs[0]
+    steps = (*output.steps[:4], Copy((4, 4), whole(9), whole(2)), *output.steps[5:])
+    text = plan_text.show(replace(plan, inputs=(*plan.inputs, call), outputs=(replace(output, steps=steps),)))
+    assert "<- 2.{0..1}.norm.scale, computed by `f`\n" in text
 
 
 def test_long_sources_go_to_lines_of_their_own() -> None:
