@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import multiprocessing
+import re
 import sys
 import tempfile
 import traceback
@@ -36,7 +37,9 @@ from megatron.core.models.gpt.gpt_layer_specs import (  # noqa: E402
 from megatron.core.safe_globals import register_safe_globals  # noqa: E402
 from megatron.core.tensor_parallel.random import CudaRNGStatesTracker  # noqa: E402
 from megatron.core.transformer import MLATransformerConfig, TransformerConfig  # noqa: E402
+from megatron.core.transformer.moe import moe_utils  # noqa: E402
 
+moe_utils.te_general_gemm = None  # a name that is not defined where Transformer Engine is missing
 CudaRNGStatesTracker.fork = lambda *_, **__: contextlib.nullcontext()  # dropout is off
 register_safe_globals()
 
@@ -58,6 +61,7 @@ def config_of(args: Namespace) -> TransformerConfig:
         **known
         | {
             "layernorm_epsilon": args.norm_epsilon,
+            "num_moe_experts": getattr(args, "num_experts", None),
             "num_layers_in_first_pipeline_stage": getattr(args, "decoder_first_pipeline_num_layers", None),
             "num_layers_in_last_pipeline_stage": getattr(args, "decoder_last_pipeline_num_layers", None),
             "use_cpu_initialization": True,
@@ -68,6 +72,7 @@ def config_of(args: Namespace) -> TransformerConfig:
             "apply_rope_fusion": False,
             "gradient_accumulation_fusion": False,
             "moe_token_dispatcher_type": "allgather",
+            "moe_grouped_gemm": False,
             "pipeline_dtype": torch.float32,
             "variable_seq_lengths": False,
         }
@@ -102,11 +107,12 @@ def build(args: Namespace, first: bool, last: bool) -> GPTModel:
 
 
 def renamed(state: dict[str, Any]) -> dict[str, Any]:
+    """Give tensors of Transformer Engine's layers the names that Megatron's own layers have."""
     found = {}
     for name, value in state.items():
         for fused, apart in WITHOUT_TE.items():
             name = name.replace(fused, apart)  # noqa: PLW2901
-        found[name] = value
+        found[re.sub(r"experts\.(linear_fc.)\.weight(\d+)", r"experts.local_experts.\2.\1.weight", name)] = value
     return found
 
 
@@ -135,7 +141,7 @@ def run(rank: int, job: dict[str, Any], meeting: str) -> None:
     assert state["checkpoint_version"] == 3.0
     first, last = ps.is_pipeline_first_stage(), ps.is_pipeline_last_stage()
     model = build(args, first, last)
-    model.load_state_dict(renamed(state["model"]) if args.transformer_impl != "local" else state["model"], strict=True)
+    model.load_state_dict(renamed(state["model"]), strict=True)
     tokens = torch.load(job["tokens"], weights_only=True)
     rows, columns = tokens.shape
     positions = torch.arange(columns)[None].expand(rows, -1)

@@ -37,6 +37,16 @@ def _case(name: str, model: str, config: dict[str, Any], settings: dict[str, Any
     return Case(name, "megatron/llama", f"{model}ForCausalLM", config, "megatron", set=settings, **more)
 
 
+def _mixtral(name: str, settings: dict[str, Any], **changes: Any) -> Case:
+    config = _dense(num_local_experts=4, num_experts_per_tok=2, num_hidden_layers=2) | changes
+    return Case(name, "megatron/mixtral", "MixtralForCausalLM", config, "megatron", set=settings)
+
+
+def _qwen3_moe(name: str, settings: dict[str, Any], **changes: Any) -> Case:
+    config = _dense(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=20, norm_topk_prob=True) | changes
+    return Case(name, "megatron/qwen3_moe", "Qwen3MoeForCausalLM", config, "megatron", set=settings)
+
+
 CASES = (
     _case("llama", "Llama", _dense(), {}),
     _case("llama-tp2", "Llama", _dense(), {"tp": 2, "divisible": 4}),
@@ -51,4 +61,10 @@ CASES = (
     _case("qwen2-more-ranks-than-groups", "Qwen2", _dense(num_key_value_heads=1, num_attention_heads=4), {"tp": 4}),
     _case("qwen3-tp2-pp2", "Qwen3", _dense(), {"tp": 2, "pp": 2}),
     _case("qwen3-tied-bfloat16", "Qwen3", _dense(tie_word_embeddings=True), {"tp": 2}, dtype=torch.bfloat16),
+    _mixtral("mixtral", {}),
+    _mixtral("mixtral-tp2-ep2", {"tp": 2, "ep": 2}),
+    _mixtral("mixtral-pp2-apart", {"pp": 2, "experts": "apart", "spec": "local"}, sliding_window=6),
+    _qwen3_moe("qwen3-moe-ep3", {"ep": 3}, norm_topk_prob=False),
+    _qwen3_moe("qwen3-moe-tp2-pp2", {"tp": 2, "pp": 2, "experts": "apart"}, tie_word_embeddings=True),
+    _qwen3_moe("qwen3-moe-tp2-pp3-ep2", {"tp": 2, "pp": 3, "ep": 2, "stages": [5, 4, 2]}, num_hidden_layers=11),
 )
