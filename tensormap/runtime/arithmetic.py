@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import Diagnostic, MappingError
 from tensormap.dtypes import BY_NAME
 from tensormap.lowering.plan import Formula, Function, Operand, Scalar
@@ -52,6 +53,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
     "tanh": np.tanh,
     "sigmoid": _sigmoid,
+    "round": np.rint,
+    "rsqrt": lambda value: value.dtype.type(1) / np.sqrt(value),
+    "softplus": lambda value: np.logaddexp(value.dtype.type(0), value),
     "min": lambda *arrays: reduce(np.minimum, arrays),
     "max": lambda *arrays: reduce(np.maximum, arrays),
     "sum": _total,
@@ -60,24 +64,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 _EXACT = frozenset({"+", "-", "*", "neg", "abs", "square", "min", "max", "sum"})
 
-_externs: dict[str, Callable[..., Any]] = {}
-
-
-def register(name: str, function: Callable[..., Any]) -> None:
-    """Let formulas call `function` as `name`. It gets arrays of one shape, float32 or wider, and returns one of that shape; it
-    may be called from several threads, on any part of the tensors. MappingError: the name is a built-in function's.
-    """
-    if name in FUNCTIONS:
-        raise MappingError(Diagnostic("function-exists", f"`{name}` is a built-in function"))
-    _externs[name] = function
-
 
 def check(formula: Formula) -> None:
-    """Refuse, with a MappingError, a formula with a function that nobody defined or registered."""
+    """Refuse, with a MappingError, a formula with a function that is not there."""
     for function in _functions(formula):
-        if function.name not in FUNCTIONS and function.name not in _externs:
-            message = f"no function `{function.name}` is registered: call `tensormap.register({function.name!r}, function)` first"
-            raise MappingError(Diagnostic("unknown-function", message))
+        if function.name not in FUNCTIONS:
+            raise MappingError(Diagnostic("unknown-function", f"there is no function {shown(function.name)}"))
 
 
 def evaluate(
@@ -87,6 +79,9 @@ def evaluate(
 
     A bare operand of the target's dtype is copied as bytes. `what` names the tensor in errors.
     """
+    if isinstance(formula, Scalar):
+        cast_into(target, dtype, np.asarray(formula.value), what)
+        return
     if isinstance(formula, Operand):
         index = formula.index
         if dtypes[index] == dtype:
@@ -144,14 +139,7 @@ def _value(formula: Formula, operands: Sequence[Array], working: np.dtype[Any], 
             values = [_argument(each, operands, working, shape) for each in arguments]
             if all(np.ndim(each) == 0 for each in values) and shape:
                 values[0] = np.full(shape, values[0], working)
-            function = FUNCTIONS.get(name) or _externs.get(name)
-            if function is None:
-                check(formula)
-                raise AssertionError(name)
-            result = np.asarray(function(*values))
-            if result.shape != shape:
-                result = np.broadcast_to(result, shape)
-            return result
+            return np.asarray(FUNCTIONS[name](*values))
 
 
 def _argument(formula: Formula, operands: Sequence[Array], working: np.dtype[Any], shape: tuple[int, ...]) -> Any:

@@ -38,6 +38,7 @@ def first_difference(comparison: Comparison, renderer: Renderer, expected: Input
     names = [each.dtype for each in comparison.places]
     dtype = comparison.expected.dtype
     exact = isinstance(comparison.formula, Operand) and names[comparison.formula.index] == dtype
+    exact = exact and not comparison.verify.ulps
     for starts, arrays in tiles(renderer, places, comparison.sizes):
         wanted = arrays[-1]
         if exact:
@@ -126,7 +127,7 @@ def _number(value: Any) -> str:
 
 def _coordinates(place: Place, position: Sequence[int], tensor: Input) -> tuple[int, ...]:
     """Return the index of an element of `place` in its tensor."""
-    begin = 0 if place.generator is not None else tensor.offset
+    begin = tensor.offset if place.is_stored and place.encoded is None else 0
     byte = place.offset - begin + sum(each * stride for each, stride in zip(position, place.strides, strict=True))
     flat = byte // place.item
     if tensor.strides is not None:

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tensormap import externs
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError
 from tensormap.lowering.plan import Compute, Plan
@@ -60,8 +61,9 @@ def run(  # noqa: PLR0913 - what a user may ask for
     """Write what `plan` says to the directory `target`, which appears when it is complete, and return what was done.
 
     `workers` threads (the number of CPUs, at least 2) share `memory` bytes for tiles; `tile` bounds a tile's bytes instead.
-    `overwrite` replaces a target that is not empty, and a leftover of an interrupted run; `resume` continues that one, `discard`
-    only removes it. `checksum` adds a file for `sha256sum -c`; `trust_crc` does not check the records of zips that are read.
+    `overwrite` replaces a target that is not empty, and the leftover of an interrupted run; `resume` continues that run, with
+    its leave to overwrite; `discard` only removes what it left. `checksum` adds a file for `sha256sum -c`; `trust_crc` does not
+    check the records of zips that are read.
     A plan with one output file whose path is empty, and nothing else, makes `target` a file.
 
     MappingError: the target exists; CheckpointError: the sources are not those that were planned with, are damaged, or do not
@@ -70,7 +72,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
     """
     started = time.monotonic()
     check_paths(plan)
-    _check_formulas(plan)
+    _check_functions(plan)
     place = Path(os.path.realpath(target))
     _check_apart(plan, place)
     sources = Sources((plan.root, plan.sources))
@@ -80,14 +82,19 @@ def run(  # noqa: PLR0913 - what a user may ask for
     staging = Staging(place)
     with Lock(staging.lock, place):
         record = staging.recover()
-        staging.check_target(overwrite=overwrite)
+        if record is not None and not resume:
+            if not (discard or overwrite):
+                staging.refuse_leftover(record)
+            record = None
+        allowed = overwrite or (record is not None and record.overwrite)
+        staging.check_target(overwrite=allowed)
         sources.check()
         _check_companions(plan)
         single = bool(plan.outputs) and plan.outputs[0].path == ""
         identity = journal.identify(plan)
         with hire(sources, limits, count, trust_crc=trust_crc) as staff:
             try:
-                staging.begin(identity, record, resume=resume, discard=discard or overwrite, folder=not single)
+                staging.begin(identity, record, overwrite=allowed, folder=not single)
                 staging.check_space(_needed(plan, staging.finished))
                 verified = verify(plan, staff, progress)
                 yard = Yard(plan, staging, limits)
@@ -152,13 +159,17 @@ def _needed(plan: Plan, finished: dict[str, list[int]]) -> int:
     return sum(-(-size // 4096) * 4096 for size in sizes)
 
 
-def _check_formulas(plan: Plan) -> None:
+def _check_functions(plan: Plan) -> None:
+    """Refuse, with a MappingError, functions that are not there."""
     for output in plan.outputs:
         for step in output.steps:
             if isinstance(step, Compute):
                 arithmetic.check(step.formula)
     for each in plan.verifications:
         arithmetic.check(each.formula)
+    for tensor in plan.inputs:
+        if tensor.call is not None:
+            externs.registered(tensor.call.name)
 
 
 def _check_companions(plan: Plan) -> None:

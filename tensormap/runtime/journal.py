@@ -51,6 +51,7 @@ class Record:
 
     identity: Identity
     done: dict[str, list[int]] = field(default_factory=dict)  # path -> size, mtime_ns, inode
+    overwrite: bool = False  # whether the target may be replaced
     published: list[int] | None = None  # device and inode of the directory that was about to get its final name
 
 
@@ -88,9 +89,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def start(self, identity: Identity) -> None:
-        """Begin a new journal."""
-        known = {
+    def start(self, identity: Identity, *, overwrite: bool) -> None:
+        """Begin a new journal; a run that resumes may do what this one may."""
+        known: dict[str, Any] = {
             "version": identity.version,
             "mapping": identity.mapping,
             "digest": identity.digest,
@@ -98,6 +99,7 @@ class Journal:
             "sources": identity.sources,
             "outputs": identity.outputs,
         }
+        known = {"identity": known, "overwrite": overwrite}
         self._append(known)
 
     def done(self, path: str, status: os.stat_result) -> None:
@@ -133,7 +135,7 @@ def read(path: Path) -> Record | None:
         try:
             value = json.loads(line)
             if record is None:
-                record = Record(Identity(**value))
+                record = Record(Identity(**value["identity"]), overwrite=value["overwrite"])
             elif "done" in value:
                 record.done[value["done"]] = value["status"]
             elif "publishing" in value:

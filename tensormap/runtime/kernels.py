@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tensormap.checkpoints.refusal import shown
 from tensormap.runtime import arithmetic, generators
 from tensormap.runtime.boxes import row_major
+from tensormap.runtime.calling import Results
 from tensormap.runtime.casts import cast_into, numpy_dtype, raw_dtype
 from tensormap.runtime.decoding import Decoder
 from tensormap.runtime.parts import Extent, Part, Place
@@ -72,9 +73,10 @@ class Buffer:
 class Renderer:
     """Renders parts for one thread."""
 
-    def __init__(self, handles: Handles, limits: Limits) -> None:
+    def __init__(self, handles: Handles, limits: Limits, results: Results) -> None:
         self.handles = handles
         self.limits = limits
+        self.results = results
         self._windows: list[Buffer] = []
 
     def extents(self, extents: Sequence[Extent], low: int, target: Buffer) -> None:
@@ -146,6 +148,9 @@ class Renderer:
                 positions += (np.arange(sizes[axis], dtype=np.int64) * stride).reshape(shape)
             values = generators.values(place.generator, positions)
             return values if values.dtype == dtype else values.astype(dtype)
+        if place.called is not None:
+            result = self.results.get(place.called, place.dtype, self._whole)
+            return np.ndarray(sizes, dtype, result.reshape(-1).view(np.uint8), begin, place.strides)
         while len(self._windows) <= index:
             self._windows.append(Buffer())
         run, loops, strides = window(place, sizes)
@@ -163,6 +168,18 @@ class Renderer:
             self._reader(place).scatter(place.file, pieces, held.view, 0)
         return np.ndarray(sizes, dtype, held.array, 0, strides)
 
+    def _whole(self, place: Place, shape: tuple[int, ...]) -> Array:
+        """Return all of a function's argument."""
+        argument: Array = np.empty(shape, numpy_dtype(place.dtype))
+        if argument.size and shape:
+            reader = Renderer(self.handles, self.limits, self.results)  # this one's windows are in use
+            for starts, sizes in reader.bounded([place], (0,) * len(shape), shape):
+                box = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+                argument[box] = reader.gather([place], starts, sizes)[0]
+        elif argument.size:
+            argument[()] = Renderer(self.handles, self.limits, self.results).gather([place], (), ())[0]
+        return argument
+
     def _reader(self, place: Place) -> Handles | Decoder:
         return self.handles if place.encoded is None else Decoder(self.handles, place.encoded)
 
@@ -178,7 +195,7 @@ class Renderer:
             return max(range(len(sizes)), key=lambda axis: (sizes[axis] > 1, -axis))
         total, worst, largest = 0, places[0] if places else None, -1
         for place in places:
-            if place.generator is None:
+            if place.is_stored:
                 run, loops, _ = window(place, sizes)
                 for size, _stride in loops:
                     run *= size

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tensormap.checkpoints.catalog import Piece
 from tensormap.runtime.boxes import clip, contiguous_run, row_major
+from tensormap.runtime.calling import Results
 from tensormap.runtime.kernels import Buffer, Limits, Renderer
 from tensormap.runtime.parts import Extent, Part
 from tensormap.runtime.sources import Handles
@@ -15,9 +16,9 @@ from tensormap.runtime.tiling import Blocks, Mosaic, Work, elements
 class Painter:
     """Paints tiles for one thread, in a buffer that it uses again."""
 
-    def __init__(self, handles: Handles, limits: Limits) -> None:
+    def __init__(self, handles: Handles, limits: Limits, results: Results) -> None:
         self.handles = handles
-        self.renderer = Renderer(handles, limits)
+        self.renderer = Renderer(handles, limits, results)
         self._target = Buffer()
 
     def mosaic(self, work: Mosaic, low: int, high: int) -> memoryview:

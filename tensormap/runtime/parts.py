@@ -10,7 +10,8 @@ from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic
 from tensormap.dtypes import BY_NAME, DType
 from tensormap.lowering.plan import Compute, Copy, Fill, Formula, Generator, Input, Output, Region, Step, Verify
-from tensormap.runtime.boxes import canonical, extent
+from tensormap.runtime.boxes import canonical, extent, row_major
+from tensormap.runtime.calling import Called
 from tensormap.runtime.decoding import Encoded
 
 
@@ -26,7 +27,8 @@ class Extent(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a part's source elements lie: from byte `offset` of file `file`, `strides` bytes apart. For a generator the file is
-    -1, and offset and strides count elements; for an encoded tensor they count bytes of what it decodes to.
+    -1, and offset and strides count elements; for an encoded tensor they count bytes of what it decodes to, for a called
+    function bytes of what it returns.
     """
 
     name: str
@@ -37,6 +39,12 @@ class Place:
     strides: tuple[int, ...]
     generator: Generator | None
     encoded: Encoded | None = None
+    called: Called | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the elements are read from a file, and nothing has to be computed first but decoding."""
+        return self.generator is None and self.called is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Part:
         """Whether the elements are moved without looking at them."""
         if len(self.places) != 1 or self.formula is not None:
             return False
-        return self.places[0].dtype == self.dtype and self.places[0].generator is None
+        return self.places[0].dtype == self.dtype and self.places[0].is_stored
 
     @property
     def elements(self) -> int:
@@ -106,7 +114,7 @@ def prepare(step: Step, inputs: Sequence[Input], output: Output, base: int) -> P
     if dtype.size == 0:
         return _packed(step, inputs, output, base, sizes, strides)
     places = tuple(
-        place(region, axis_strides, inputs[region.tensor])
+        place(region, axis_strides, region.tensor, inputs)
         for region, axis_strides in zip(sources, strides[1:], strict=True)
     )
     item = dtype.size
@@ -130,18 +138,26 @@ def prepare_comparison(verify: Verify, inputs: Sequence[Input]) -> Comparison | 
     regions = (verify.expected, *verify.sources)
     sizes, strides = canonical(verify.sizes, tuple(region.strides for region in regions))
     places = tuple(
-        place(region, axis_strides, inputs[region.tensor])
+        place(region, axis_strides, region.tensor, inputs)
         for region, axis_strides in zip(regions, strides, strict=True)
     )
     return Comparison(sizes, places[1:], verify.formula, places[0], verify)
 
 
-def place(region: Region, strides: tuple[int, ...], tensor: Input) -> Place:
-    """Return where a region of an input lies, in bytes."""
+def place(region: Region, strides: tuple[int, ...], index: int, inputs: Sequence[Input]) -> Place:
+    """Return where a region of input `index` lies, in bytes."""
+    tensor = inputs[index]
     if tensor.generator is not None:
         return Place(tensor.name, tensor.dtype, 1, -1, region.offset, strides, tensor.generator)
     item = whole_bytes(BY_NAME[tensor.dtype], tensor.name)
     offset, scaled = region.offset * item, tuple(each * item for each in strides)
+    if tensor.call is not None:
+        arguments = tuple(
+            (place(Region(each, 0, ()), inputs[each].strides or row_major(shape), each, inputs), shape)
+            for each, shape in tensor.call.arguments
+        )
+        called = Called(tensor.name, tensor.call.name, arguments, tensor.shape)
+        return Place(tensor.name, tensor.dtype, item, -1, offset, scaled, None, None, called)
     if tensor.encoding is not None:
         encoded = Encoded(tensor.encoding, tensor.offset)
         return Place(tensor.name, tensor.dtype, item, tensor.file, offset, scaled, None, encoded)

@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import BusyError, Diagnostic, MappingError
@@ -47,6 +48,13 @@ class Staging:
             Diagnostic("target-not-empty", message, help=("`--overwrite` replaces it, once the new one is complete",))
         )
 
+    def refuse_leftover(self, record: Record) -> NoReturn:
+        """Raise a BusyError: an interrupted run waits, and nothing says what to do with it."""
+        count = len(record.done)
+        message = f"an interrupted run to {shown(self.target)} left {count} finished file{'' if count == 1 else 's'}"
+        help_ = "`--resume` continues it, `--discard` starts anew"
+        raise BusyError(Diagnostic("resumable", message, help=(help_,)))
+
     def recover(self) -> Record | None:
         """Finish or undo what a killed run was doing when it published; return its journal where there is work to resume."""
         record = journal.read(self.root / "journal")
@@ -62,33 +70,24 @@ class Staging:
             self.remove()
         return record
 
-    def begin(self, identity: Identity, record: Record | None, *, resume: bool, discard: bool, folder: bool) -> None:
+    def begin(self, identity: Identity, record: Record | None, *, overwrite: bool, folder: bool) -> None:
         """Make the directory, or take over that of an interrupted run, which `record` describes.
 
-        BusyError: there is one, and nothing says what to do with it; or it was another plan's or of other sources.
+        BusyError: that one was another plan's or of other sources.
         """
-        if record is not None and not resume and not discard:
-            count = len(record.done)
-            message = (
-                f"an interrupted run to {shown(self.target)} left {count} finished file{'' if count == 1 else 's'}"
-            )
-            help_ = "`--resume` continues it, `--overwrite` starts anew"
-            raise BusyError(Diagnostic("resumable", message, help=(help_,)))
-        if record is not None and resume:
+        if record is not None:
             differences = identity.differences(record.identity)
             if differences:
                 message = f"the interrupted run to {shown(self.target)} cannot be resumed: it is not the same work"
-                help_ = "`--overwrite` without `--resume` starts anew"
+                help_ = "`--discard` starts anew"
                 raise BusyError(Diagnostic("resume-mismatch", message, notes=tuple(differences), help=(help_,)))
             self.finished = {path: status for path, status in record.done.items() if self._is_whole(path, status)}
-            if folder:
-                self.content.mkdir(exist_ok=True)
-            return
-        self.remove()
-        self.root.mkdir(mode=0o700)
+        else:
+            self.remove()
+            self.root.mkdir(mode=0o700)
+            self.journal.start(identity, overwrite=overwrite)
         if folder:
-            self.content.mkdir()
-        self.journal.start(identity)
+            self.content.mkdir(exist_ok=True)
 
     def path(self, relative: str) -> Path:
         """Return where a file of the target is staged, its directory made."""

@@ -192,7 +192,7 @@ def _classify(
             source, target, sizes = step.source, step.target, step.sizes
             tensor = inputs[source.tensor]
             item = BY_NAME[output.dtype].size
-            if tensor.dtype == output.dtype and item and tensor.generator is None and tensor.encoding is None:
+            if tensor.dtype == output.dtype and item and tensor.file >= 0 and tensor.encoding is None:
                 count = elements(sizes)
                 if (
                     is_contiguous(sizes, source.strides, 1)
@@ -354,7 +354,7 @@ def _square(sizes: tuple[int, ...], place: Place, budget: int) -> tuple[int, ...
 def _main_place(part: Part) -> Place | None:
     """Return the stored place with the most elements; None where nothing is read."""
     return max(
-        (each for each in part.places if each.generator is None),
+        (each for each in part.places if each.is_stored),
         key=lambda each: elements([n for n, stride in zip(part.sizes, each.strides, strict=True) if stride]),
         default=None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tensormap.runtime.calling import Results
 from tensormap.runtime.kernels import Buffer, Limits
 from tensormap.runtime.paint import Painter
 from tensormap.runtime.sources import Handles, Records, Sources, handle_limit
@@ -13,8 +14,8 @@ from tensormap.runtime.sources import Handles, Records, Sources, handle_limit
 class Worker:
     """What one thread works with. `bytes_done` is only written by that thread."""
 
-    def __init__(self, handles: Handles, limits: Limits) -> None:
-        self.painter = Painter(handles, limits)
+    def __init__(self, handles: Handles, limits: Limits, results: Results) -> None:
+        self.painter = Painter(handles, limits, results)
         self.scratch = Buffer()
         self.bytes_done = 0
 
@@ -24,7 +25,8 @@ def hire(sources: Sources, limits: Limits, count: int, *, trust_crc: bool) -> It
     """Give `count` workers, whose files are closed at the end."""
     records = None if trust_crc else Records(sources)
     most = handle_limit(count)
-    staff = [Worker(Handles(sources, most, records), limits) for _ in range(count)]
+    results = Results()
+    staff = [Worker(Handles(sources, most, records), limits, results) for _ in range(count)]
     try:
         yield staff
     finally:

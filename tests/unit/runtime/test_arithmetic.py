@@ -6,7 +6,7 @@ import pytest
 
 from tensormap.diagnostics import MappingError
 from tensormap.lowering.plan import Function, Operand, Scalar
-from tensormap.runtime.arithmetic import check, evaluate, register
+from tensormap.runtime.arithmetic import check, evaluate
 from tensormap.runtime.casts import numpy_dtype
 
 X, Y, Z = Operand(0), Operand(1), Operand(2)
@@ -92,21 +92,8 @@ def test_operands_may_be_broadcast_views():
     assert out.tolist() == [0, 2, 4]
 
 
-def test_registered_functions_are_called():
-    register("test_twice", lambda x: 2 * x)
-    formula = Function("test_twice", (X,))
-    check(formula)
-    assert value(formula, [bf16(3)], "bfloat16")[0] == 6
-
-
 def test_unknown_functions_are_refused_by_name():
     with pytest.raises(MappingError) as caught:
         check(Function("+", (X, Function("dequantise", (Y,)))))
     assert caught.value.diagnostics[0].slug == "unknown-function"
     assert "`dequantise`" in caught.value.diagnostics[0].message
-
-
-def test_built_in_functions_cannot_be_replaced():
-    with pytest.raises(MappingError) as caught:
-        register("exp", abs)
-    assert caught.value.diagnostics[0].slug == "function-exists"

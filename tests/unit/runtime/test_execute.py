@@ -504,7 +504,7 @@ def test_a_second_run_stops_at_once_and_names_the_first(bench):
     assert left_over(bench) == []
 
 
-def interrupted(bench: Bench, plan: Plan, monkeypatch, after: int = 1) -> None:
+def interrupted(bench: Bench, plan: Plan, monkeypatch, after: int = 1, **given) -> None:
     """Run until `after` files are finished, then as if ^C was pressed."""
 
     with monkeypatch.context() as context:
@@ -519,8 +519,8 @@ def interrupted(bench: Bench, plan: Plan, monkeypatch, after: int = 1) -> None:
 
         context.setattr(writing.Writing, "finish", finish)
         with pytest.raises(KeyboardInterrupt):
-            run(plan, target_of(bench), workers=1)
-    assert not target_of(bench).exists()
+            run(plan, target_of(bench), workers=1, **given)
+    assert given or not target_of(bench).exists()
 
 
 def test_an_interrupted_run_waits_to_be_resumed(bench, monkeypatch):
@@ -546,6 +546,22 @@ def test_a_leftover_can_be_discarded(bench, monkeypatch, how):
     report = run(plan, target_of(bench), **{how: True})
     assert report.resumed == ()
     assert report.bytes_read == 8000
+
+
+def test_a_resumed_run_may_overwrite_what_it_might_before(bench, monkeypatch):
+    plan = two_files(bench)
+    target_of(bench).mkdir()
+    (target_of(bench) / "old").write_text("x")
+    interrupted(bench, plan, monkeypatch, overwrite=True)
+    assert listing(target_of(bench)) == ["old"]
+    with pytest.raises(BusyError) as caught:
+        run(plan, target_of(bench))
+    assert slug(caught) == "resumable"
+    with pytest.raises(MappingError) as refused:
+        run(plan, target_of(bench), discard=True)
+    assert slug(refused) == "target-not-empty"
+    assert run(plan, target_of(bench), resume=True).resumed == ("out-0.bin",)
+    assert len(listing(target_of(bench))) == 4
 
 
 def test_resume_without_a_leftover_is_a_run(bench):
@@ -621,10 +637,13 @@ def test_a_run_killed_between_the_renames_is_undone(bench, monkeypatch):
     (target_of(bench) / "mine").write_text("x")
     interrupted_publish(bench, plan, monkeypatch)
     assert not target_of(bench).exists()
-    with pytest.raises(MappingError) as caught:
+    with pytest.raises(BusyError) as caught:
         run(plan, target_of(bench))
-    assert slug(caught) == "target-not-empty"
+    assert slug(caught) == "resumable"
     assert listing(target_of(bench)) == ["mine"]
+    assert run(plan, target_of(bench), resume=True).resumed == ("out-0.bin", "out-1.bin")
+    assert len(listing(target_of(bench))) == 4
+    assert left_over(bench) == []
 
 
 def interrupted_publish(bench, plan, monkeypatch):
