@@ -32,22 +32,23 @@ def _rope_inv_freq(arguments: tuple[int | float, ...], positions: Positions) -> 
     return np.float32(1.0) / power
 
 
-def _llama3_factor(arguments: tuple[int | float, ...], frequencies: Values) -> Values:
+def _llama3_rope_freqs(arguments: tuple[int | float, ...], positions: Positions) -> Values:
     """The number each frequency is divided by: 1 for short waves, `factor` for long ones, in between for those between.
 
-    https://github.com/ggml-org/llama.cpp/blob/master/conversion (generate_extra_tensors of the LLaMA model)
+    Every step in float32, and a number divided by a tensor as that times its reciprocal, as torch does it.
+    https://github.com/ggml-org/llama.cpp/blob/master/conversion/llama.py (generate_extra_tensors)
     """
-    factor, low, high, context = (float(each) for each in arguments[2:6])
-    wave = 2 * math.pi / frequencies.astype(np.float64)
-    smooth = (context / wave - low) / (high - low) if high != low else np.zeros_like(wave)
-    between = 1 / ((1 - smooth) / factor + smooth)
-    return np.where(wave < context / high, 1.0, np.where(wave > context / low, factor, between))
-
-
-def _llama3_rope_freqs(arguments: tuple[int | float, ...], positions: Positions) -> Values:
-    dim, base = float(arguments[0]), float(arguments[1])
-    frequencies = 1.0 / np.power(base, (2 * positions) / dim)
-    return _llama3_factor(arguments, frequencies).astype(np.float32)
+    frequencies = _rope_inv_freq(arguments, positions)
+    factor, low, high, context = (np.float32(each) for each in arguments[2:6])
+    one = np.float32(1)
+    wave = one / frequencies * np.float32(2 * math.pi)
+    if high == low:
+        smooth = np.zeros_like(wave)
+    else:
+        smooth = (one / wave * context - low) / np.float32(arguments[4] - arguments[3])
+    between = one / ((one - smooth) / factor + smooth)
+    values: Values = np.where(wave < context / high, one, np.where(wave > context / low, factor, between))
+    return values
 
 
 def _llama3_rope_inv_freq(arguments: tuple[int | float, ...], positions: Positions) -> Values:
