@@ -107,7 +107,7 @@ def _settings(state: State, settings: Map[str, Any]) -> None:
                 Diagnostic(
                     "unknown-setting",
                     f"the mapping has no param or dimension `{name}`",
-                    notes=(f"it has {', '.join([*mapping.params, *sorted(allowed)]) or 'none'}",),
+                    notes=(f"it has {', '.join(dict.fromkeys([*mapping.params, *sorted(allowed)])) or 'none'}",),
                     help=(f"did you mean `{hint}`?",) if hint else (),
                 )
             )

@@ -210,15 +210,41 @@ def _present(rule: m.Rule, state: State) -> bool:
 
 
 def _underdetermined(names: Map[str, m.Rule], state: State) -> list[Diagnostic]:
-    free = state.solution.free if state.solution is not None else ()
-    facts = tuple(str(each) for each in free)
-    return [
-        Diagnostic(
-            "underdetermined",
-            f"nothing determines `{name}`",
-            (Label(rule.span, "needed here"),),
-            tuple(fact for fact in facts if name in fact.replace("*", " ").split()),
-            (f"set it: `--set {name}=...`" + (_or_config(state) or ", or give a config that says it"),),
+    """Report the open dimensions rule by rule, with what is known of them and what would settle them."""
+    groups: dict[int, list[str]] = {}
+    for name, rule in names.items():
+        groups.setdefault(rule.number, []).append(name)
+    found: list[Diagnostic] = []
+    for members in groups.values():
+        shown = ", ".join(f"`{name}`" for name in members)
+        settings = " ".join(f"--set {name}=..." for name in members[:1])
+        found.append(
+            Diagnostic(
+                "underdetermined",
+                f"nothing determines {shown}",
+                (Label(names[members[0]].span, "needed here"),),
+                tuple(f"known: {fact}" for fact in _facts(members, state)),
+                (f"set it: `{settings}`" + (_or_config(state) or ", or give a config that says it"),),
+            )
         )
-        for name, rule in names.items()
-    ]
+    return found
+
+
+def _facts(names: list[str], state: State) -> list[str]:
+    """List what is known of open dimensions: products with a value, and sizes that were seen."""
+    wanted = set(names)
+    facts: dict[str, None] = {}
+    for free in state.solution.free if state.solution is not None else ():
+        if free.value is not None and wanted & {name for name, _ in free.monomial}:
+            facts[str(free)] = None
+    for each in state.equations:
+        size = each.size.substitute(
+            {
+                name: value
+                for name in each.size.dimensions
+                if name not in wanted and (value := state.known.dimension(name)) is not None
+            }
+        )
+        if wanted & set(size.dimensions) and len(size.terms) > 1:
+            facts[f"{size} = {each.value} ({each.witness.text})"] = None
+    return list(facts)[:4]

@@ -25,7 +25,7 @@ class Names:
     """A catalog's names, grouped by skeleton."""
 
     groups: dict[str, list[Entry]] = field(default_factory=dict)
-    _forms: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    _forms: dict[tuple[str, tuple[int | None, ...]], tuple[Entry, ...]] = field(default_factory=dict)
 
     @staticmethod
     def of(tensors: Iterable[TensorInfo]) -> Names:
@@ -35,14 +35,19 @@ class Names:
             groups.setdefault(text, []).append(Entry(numbers, info))
         return Names(groups)
 
-    def forms(self, text: str) -> tuple[Entry, ...]:
-        """Return one entry for each distinct shape of a skeleton, the first of its kind."""
-        if text not in self._forms:
+    def forms(self, text: str, fixed: tuple[int | None, ...]) -> tuple[Entry, ...]:
+        """Return one entry for each distinct shape of a skeleton, the first of its kind; `fixed` are the numbers it must have."""
+        key = (text, fixed)
+        if key not in self._forms:
             seen: dict[tuple[int, ...], Entry] = {}
+            free = all(number is None for number in fixed)
             for entry in self.groups.get(text, ()):
-                seen.setdefault(entry.info.shape, entry)
-            self._forms[text] = tuple(seen.values())
-        return self._forms[text]
+                if entry.info.shape in seen:
+                    continue
+                if free or all(a is None or a == b for a, b in zip(fixed, entry.numbers, strict=True)):
+                    seen[entry.info.shape] = entry
+            self._forms[key] = tuple(seen.values())
+        return self._forms[key]
 
     def has(self, shape: Shape, size: Sizer) -> bool:
         """Say whether any name can be of this shape, as far as its holes are known."""

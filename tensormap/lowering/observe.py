@@ -15,7 +15,7 @@ from tensormap.language.layout import size as axis_size
 from tensormap.language.names import NumberHole, Shape, shapes
 from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import evidence, generator_shapes
-from tensormap.lowering.matching import Entry, fits, positions
+from tensormap.lowering.matching import Entry, positions
 from tensormap.lowering.solve import Equation, Witness, solve
 from tensormap.lowering.state import State, Use, active, position_names, tensors_of, undecided, uses_of, word
 
@@ -89,19 +89,13 @@ def read_virtual(state: State) -> bool:
 
 def read_shapes(state: State) -> bool:
     """Read the sizes of every source tensor that is known to be meant by a rule that holds."""
-    uses = list(uses_of(state))
-    shared: dict[str, int] = {}
-    slots: dict[str, set[tuple[Any, ...]]] = {}
-    for use in uses:
-        key = tuple(slot if isinstance(slot, int) else "#" for slot in use.shape.slots)
-        slots.setdefault(use.shape.text, set()).add((use.rule.number, key))
-    for text, kinds in slots.items():
-        shared[text] = len(kinds)
+    groups = _groups(uses_of(state))
     changed = False
-    for use in uses:
+    for use in (use for group in groups.values() for use in group):
         if all(isinstance(axis, Rest) for axis in use.tensor.layout.axes) or undecided(use.rule, state):
             continue
-        for entry, place in _meant(use, state, shared=shared[use.shape.text] > 1):
+        shared = any(_rivals(use, other, state) for other in groups[use.shape.text])
+        for entry, place in _meant(use, state, shared=shared):
             mark = (use.rule.number, use.shape.text + str(use.tensor.span.start), entry.info.shape)
             if mark in state.done:
                 continue
@@ -113,6 +107,31 @@ def read_shapes(state: State) -> bool:
             else:
                 state.equations.extend(found)
     return changed
+
+
+def _groups(uses: Iterable[Use]) -> dict[str, list[Use]]:
+    """Put uses whose names look alike together."""
+    groups: dict[str, list[Use]] = {}
+    for use in uses:
+        groups.setdefault(use.shape.text, []).append(use)
+    return groups
+
+
+def _rivals(one: Use, other: Use, state: State) -> bool:
+    """Say whether a name could be meant by both: no number that is fixed in both tells them apart."""
+    if one.rule is other.rule and one.tensor is other.tensor:
+        return False
+    return not any(
+        a is not None and b is not None and a != b
+        for a, b in zip(_fixed(one.shape, state), _fixed(other.shape, state), strict=True)
+    )
+
+
+def _fixed(shape: Shape, state: State) -> tuple[int | None, ...]:
+    """Return the numbers of a shape that do not depend on a position, None for the others."""
+    return tuple(
+        slot if isinstance(slot, int) else None if slot.parts else state.known.size(slot.offset) for slot in shape.slots
+    )
 
 
 def read_generators(state: State) -> bool:
@@ -155,19 +174,24 @@ def axis_span(axis: Node) -> Span | None:
 def _meant(use: Use, state: State, *, shared: bool) -> Iterator[tuple[Entry, Map[str, int]]]:
     """List the names that a use stands for with certainty, one for each shape where that is enough."""
     known = state.known
-    by_place = any(position_names(guard, state.mapping) for guard in use.rule.guards)
-    if not shared and not by_place:
-        for entry in state.names.forms(use.shape.text):
-            if fits(use.shape, entry.numbers, known.size):
-                yield entry, positions(use.shape, entry.numbers, known.size, known.count) or {}
+    needed = tuple(dict.fromkeys(name for guard in use.rule.guards for name in position_names(guard, state.mapping)))
+    if not shared and not needed:
+        for entry in state.names.forms(use.shape.text, _fixed(use.shape, state)):
+            yield entry, positions(use.shape, entry.numbers, known.size, known.count) or {}
         return
     if any(known.size(slot.offset) is None for slot in use.shape.slots if isinstance(slot, NumberHole)):
         return
     if shared and any(known.count(index) is None for index in use.template.indices):
         return
+    holds: dict[tuple[int | None, ...], bool | None] = {}
     for entry in state.names.groups.get(use.shape.text, ()):
         place = positions(use.shape, entry.numbers, known.size, known.count)
-        if place is not None and active(use.rule.guards, known, place):
+        if place is None:
+            continue
+        key = tuple(place.get(name) for name in needed)
+        if key not in holds:
+            holds[key] = active(use.rule.guards, known, place)
+        if holds[key]:
             yield entry, place
 
 
@@ -197,12 +221,9 @@ def read_ranges(state: State) -> bool:
     """Read the ranges of indices that nothing else determines off the names."""
     known = state.known
     uses = [use for use in uses_of(state) if not undecided(use.rule, state)]
-    groups: dict[str, list[Use]] = {}
-    for use in uses:
-        groups.setdefault(use.shape.text, []).append(use)
     before = len(state.equations)
     changed = False
-    for text, group in groups.items():
+    for text, group in _groups(uses).items():
         entries = state.names.groups.get(text, ())
         if not entries:
             continue
@@ -215,9 +236,7 @@ def read_ranges(state: State) -> bool:
             if not open_indices:
                 continue
             others = [
-                other
-                for other in group
-                if other.shape.slots != use.shape.slots and not _same_slots(other.shape, use.shape)
+                other for other in group if not _same_slots(other.shape, use.shape) and _rivals(other, use, state)
             ]
             if any(known.count(index) is None for other in others for index in other.template.indices):
                 continue
