@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from tensormap.version import VERSION
 
 if TYPE_CHECKING:
-    from tensormap.api import Mapping, Plan, Report, apply, load, loads, open, plan
+    from tensormap.api import Mapping, Plan, apply, load, loads, open, plan
     from tensormap.diagnostics import BusyError, CheckpointError, Diagnostic, MappingError, TensormapError
+    from tensormap.runtime.execute import Report
 
 __version__ = VERSION
 
 _HOMES = {
-    "tensormap.api": ("Mapping", "Plan", "Report", "apply", "load", "loads", "open", "plan"),
+    "tensormap.api": ("Mapping", "Plan", "apply", "load", "loads", "open", "plan"),
+    "tensormap.runtime.execute": ("Report",),
     "tensormap.diagnostics": ("BusyError", "CheckpointError", "Diagnostic", "MappingError", "TensormapError"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tensormap import library
-from tensormap.checkpoints.lazy import LazyCatalog
 from tensormap.checkpoints.open import open_checkpoint
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError, Source
 from tensormap.dtypes import BY_NAME
@@ -27,12 +26,14 @@ from tensormap.lowering.bind import Bound, bind
 from tensormap.lowering.lower import lower
 from tensormap.lowering.schedule import DEFAULT_SHARD, Options, schedule
 from tensormap.lowering.sources import Opened, open_side
-from tensormap.runtime import execute
 from tensormap.version import VERSION
+
+if TYPE_CHECKING:
+    from tensormap.checkpoints.lazy import LazyCatalog
+    from tensormap.runtime.execute import Report
 
 Settings: TypeAlias = Map[str, Any]
 Paths: TypeAlias = "str | Path | Sequence[str | Path]"
-Report = execute.Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,9 @@ def plan(
     options = Options(_dtype(dtype), parse_size(max_shard_size), VERSION)
     made = schedule(bound, lower(bound, dtype=options.dtype), opened, options)
     if like is not None:
-        direction.compare(made, open_checkpoint(Path(like)))
+        written = turned.sides[1]
+        reference = open_side(turned, written, Path(like), settings, ()) if written.files else None
+        direction.compare(made, reference.catalog if reference is not None else open_checkpoint(Path(like)))
     return Plan(made)
 
 
@@ -250,6 +253,8 @@ def apply(
         made = plan(mapping, source, to, set, max_shard_size, dtype, config=config, like=like, trust=trust)
         place = target
     more: dict[str, Any] = {} if memory is None else {"memory": parse_size(memory)}
+    from tensormap.runtime import execute
+
     return execute.run(
         made.steps,
         Path(place),
@@ -266,6 +271,8 @@ def apply(
 
 def open(path: str | Path) -> LazyCatalog:
     """Open a checkpoint of any supported format: names, shapes and dtypes at once, a tensor's bytes when it is asked for."""
+    from tensormap.checkpoints.lazy import LazyCatalog
+
     return LazyCatalog(open_checkpoint(Path(path)))
 
 

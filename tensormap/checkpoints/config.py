@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tensormap.checkpoints.config_text import refused
 from tensormap.checkpoints.json_config import read_json, write_json
 from tensormap.checkpoints.refusal import shown
-from tensormap.checkpoints.yaml_config import read_yaml, write_yaml
 
 __all__ = ["nested_remove", "nested_set", "read_json", "read_yaml", "write_json", "write_yaml"]
+
+
+def read_yaml(paths: Sequence[Path]) -> dict[str, Any]:
+    """Read training configs as `yaml_config.read_yaml` does; YAML's reader is loaded when a config is in YAML."""
+    from tensormap.checkpoints import yaml_config
+
+    return yaml_config.read_yaml(paths)
+
+
+def write_yaml(config: Mapping[str, Any]) -> bytes:
+    """Return a config as YAML, as `yaml_config.write_yaml` does."""
+    from tensormap.checkpoints import yaml_config
+
+    return yaml_config.write_yaml(config)
 
 
 def nested_set(config: dict[str, Any], dotted_key: str, value: Any) -> None:

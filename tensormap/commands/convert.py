@@ -15,7 +15,8 @@ from tensormap.commands import differences, options, outcome, terminal
 from tensormap.commands.progress import bar
 
 if TYPE_CHECKING:
-    from tensormap.api import Plan, Report
+    from tensormap.api import Plan
+    from tensormap.runtime.execute import Report
 
 
 @dataclass(frozen=True, slots=True)
