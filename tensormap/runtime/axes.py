@@ -134,7 +134,7 @@ def bring(piece: Piece, nodes: Sequence[Leaf], place: Place, size: Size) -> Any:
     array = piece.array
     wanted = {node.atom.name: node for node in nodes}
     for at, (name, per) in enumerate(piece.axes):
-        if name not in wanted:
+        if name not in wanted or wanted[name].per not in (1, per):
             raise Loose(name)
         if wanted[name].per != per:  # `o/128` beside `o`: each number for the next 128, the last ones may be fewer
             array = _repeat(array, _spread_pattern(array.ndim, at), {"per": per})

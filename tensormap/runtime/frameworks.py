@@ -206,22 +206,8 @@ _OWN_NAME = {
     "max": "maximum",
 }
 _FUNCTIONS = frozenset(
-    {
-        "exp",
-        "exp2",
-        "expm1",
-        "log",
-        "log2",
-        "log1p",
-        "sqrt",
-        "reciprocal",
-        "square",
-        "abs",
-        "tanh",
-        "sum",
-        "mean",
-        "sigmoid",
-    }
+    {"exp", "exp2", "expm1", "log", "log2", "log1p", "sqrt", "reciprocal", "square", "abs", "tanh", "round"}
+    | {"sum", "mean", "sigmoid", "rsqrt", "softplus"}
 )
 
 
@@ -255,6 +241,10 @@ def _value(formula: Formula, tensors: Sequence[Any], namespace: Any, number: Cal
             values = [_value(each, tensors, namespace, number) for each in arguments]
             if name == "sigmoid":
                 return 1 / (1 + namespace.exp(-values[0]))
+            if name == "rsqrt":
+                return 1 / namespace.sqrt(values[0])
+            if name == "softplus":
+                return namespace.logaddexp(number(0), values[0])
             if name == "sum":
                 return reduce(namespace.add, values)
             if name == "mean":

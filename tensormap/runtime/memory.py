@@ -25,7 +25,8 @@ from tensormap.lowering.instances import Account, Instances, in_order, rest_of, 
 from tensormap.runtime import axes, frameworks
 from tensormap.runtime.comparison import Differences
 from tensormap.runtime.frameworks import Framework
-from tensormap.runtime.link import Held, Link, Place, Reader
+from tensormap.runtime.link import Held, Link, Place
+from tensormap.runtime.reading import Reader
 
 Key: TypeAlias = tuple[axes.Path, tuple[int, ...]]
 
@@ -155,7 +156,7 @@ class _Run:
                     if not rule.optional or held:
                         self.account.lack(rule, lacking)
                 elif self._all_fit(held) and not link.is_anything:
-                    if len(held) != 1 or not invertible(link.formula):
+                    if link.calls or len(held) != 1 or not invertible(link.formula):
                         self._refuse(rule, "this cannot be verified against a constant")
                     else:
                         self.checks.append(_Check(link, place, held[0]))
@@ -194,16 +195,20 @@ class _Run:
         reads: dict[Key, Sequence[Held]] = {}
         absent: list[tuple[m.Tensor, str]] = []
         found = 0
+        fits = True
         for path, link in links.items():
             for inner in self.instances.places(link.inner, place):
                 if self.instances.holds(rule, inner):
                     held, lacking = self.reader.find(link, inner)
-                    reads[path, link.spot(inner)] = held
                     absent.extend(lacking)
                     found += len(held)
+                    fits &= self._all_fit(held)
+                    if link.calls and fits and not lacking:
+                        held = self.reader.called(link, held)
+                    reads[path, link.spot(inner)] = held
         if absent and (found or not rule.optional):
             self.account.lack(rule, absent)
-        return {} if absent else reads
+        return reads if fits and not absent else {}
 
     def _is_new(self, draft: _Draft) -> bool:
         other = self.drafts.get(draft.name)
@@ -215,21 +220,16 @@ class _Run:
     def _settle(self, draft: _Draft) -> bool:
         """Work out a draft's shape and dtype from what it is made of."""
         shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
-        fits = True
         for (path, _), held in draft.reads.items():
             link = draft.links[path]
             rest: tuple[int, ...] = ()
             for source in held:
-                fits &= self._fits(source)
                 if any(isinstance(axis, Rest) for axis in source.tensor.layout.axes):
                     rest = rest_of(source.tensor.layout, source.shape) or ()
             if isinstance(link.left, m.Generated):
                 shape, _ = self.reader.generated(link, draft.place)
                 rest = rest_of(draft.target.layout, shape) or ()
-            if fits:
-                shapes.setdefault(self.instances.shape(draft.target.layout, rest, draft.place), rest)
-        if not fits:
-            return False
+            shapes.setdefault(self.instances.shape(draft.target.layout, rest, draft.place), rest)
         if len(shapes) > 1:
             listed = " and ".join(str(list(shape)) for shape in shapes)
             message = f"what `{draft.name}` is made of does not fit together: it would be {listed}"
@@ -263,7 +263,7 @@ class _Run:
         dtype: str | None = None
         for (path, _), held in draft.reads.items():
             link = draft.links[path]
-            for source in held[:1] if len(link.tensors) > 1 else held:
+            for source in held[:1] if link.width > 1 else held:
                 if source.tensor.dtype is not None:
                     continue  # `as` says how its own side stores it: on this side it has the dtype of most weights
                 if dtype is not None and source.dtype not in (None, dtype):
