@@ -11,6 +11,7 @@ from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from math import prod
 
+from tensormap.diagnostics import Diagnostic, MappingError
 from tensormap.language import mapping as m
 from tensormap.language.layout import AxisBlock, Block, Place
 from tensormap.language.pairing import Pair, TermBlock
@@ -78,8 +79,9 @@ def box(
                 name = place.atom.name
                 if name not in sizes:
                     sizes[name] = _size(place, known, positions)
-                if place.per > 1:
-                    pers[name] = place.per
+                if place.per > 1 and pers.setdefault(name, place.per) != place.per:
+                    message = f"`{name}` is counted in groups of {pers[name]} and of {place.per} in one rule"
+                    raise MappingError(Diagnostic("bad-layout", message))
     names = [name for name in _names(order, rest) if name not in held]
     for block in blocks:
         if block is not None:
@@ -90,6 +92,10 @@ def box(
         _generated(order, rest, held, sizes) if block is None else _place(block, form, rest, known, positions)
         for block, form in zip(blocks, forms, strict=True)
     ]
+    for name, per in tuple(pers.items()):
+        if all(part.pers.get(name) == per for part in parts if name in part.strides):
+            sizes[name] = -(-sizes[name] // per)  # in groups everywhere: what moves is the groups
+            del pers[name]
     return tuple(_split(names, sizes, pers, parts, held))
 
 
@@ -144,6 +150,10 @@ def _place(block: Block, form: Form | None, rest: tuple[int, ...], known: Known,
                 continue
             stride = known.size(place.stride, positions)
             assert stride is not None
+            if place.per > 1 and name in positions:  # an index that names fix: which group it is in
+                offset += step * stride * (positions[name] // place.per)
+                strides[name] = 0
+                continue
             strides[name] = step * stride
             if place.per > 1:
                 pers[name] = place.per

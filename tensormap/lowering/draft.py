@@ -36,6 +36,7 @@ class Virtual:
     name: str
     shape: tuple[int, ...]
     dtype: str | None
+    rule: m.Rule
     pieces: list[tuple[Box, tuple[int, ...], plan.Formula]] = field(default_factory=list)
 
 

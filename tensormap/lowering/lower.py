@@ -380,13 +380,12 @@ class Lowering:
     ) -> Draft | None:
         virtual = target.template.virtual
         held = self.virtuals.get(name) if virtual else self.drafts.get(name)
-        if held is not None and (not virtual or getattr(held, "rule", rule) is not rule):
-            other = self.drafts[name].rule if name in self.drafts else rule
+        if held is not None:
             self.findings.append(
                 Diagnostic(
                     "written-twice",
                     f"two rules write `{name}`",
-                    (Label(rule.span, "this one"), Label(other.span, "and this one", False)),
+                    (Label(rule.span, "this one"), Label(held.rule.span, "and this one", False)),
                 )
             )
             return None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
-from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tensormap.checkpoints.catalog import TensorInfo
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
-from tensormap.language.layout import REST, Block, Rest
+from tensormap.language.layout import REST, Block, Place, Rest
 from tensormap.language.pairing import Pair, block_atoms
 from tensormap.lowering import formulas, plan
 from tensormap.lowering.boxes import Boxed, Form, Placed, box, row_major
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 ULPS = 2
 """How far a stored generated tensor may be from ours: both round a power and a division once each."""
+
+
+_Operand: TypeAlias = "plan.Region | tuple[Virtual, Placed, Map[str, int]]"
 
 
 class Writer:
@@ -54,13 +57,14 @@ class Writer:
             self.inner: tuple[str, ...] = tuple(mine)
             self.reduced = ()
         else:
-            self.inner = tuple(name for name in mine if name not in own and name not in reduced)
+            uneven = [name for name in _uneven(each) if name not in mine]  # steps differ from one position to the next
+            self.inner = tuple(name for name in (*mine, *uneven) if name not in own and name not in reduced)
         spread = [name for name, how in rule.replicated if how == "sum" and name in right_atoms]
         self.spread = tuple(name for name in spread if name not in block_atoms(each.left, left))
         self.formatters = [run.formatter(tensor.template) for tensor in self.tensors]
-        self.fixed = tuple(dict.fromkeys((*own, *mine, *reduced)))
+        self.fixed = tuple(dict.fromkeys((*own, *mine, *self.inner, *reduced)))
         self.cache: dict[object, tuple[Boxed, ...]] = {}
-        self.ragged = tuple(name for name in self.fixed if self._is_ragged_parent(name))
+        self.ragged = tuple(name for name in self.fixed if self._is_ragged_parent(name) or name in _grouped(each))
         self.virtual = tuple(tensor.template.virtual for tensor in self.tensors)
         self.to_virtual = target is not None and target.template.virtual
         self.expected: set[tuple[int, tuple[int, ...]]] = set()
@@ -134,12 +138,14 @@ class Writer:
         if generated is not None and any(isinstance(axis, Rest) for axis in target.layout.axes):
             rest = rest_of(target.layout, run.inputs[generated].shape) or ()
             shape = run.shape(target.layout, rest, place)
-        if draft.shape not in ((), shape) and draft.steps:
+        if draft.shape != shape and draft.steps:
+            message = f"what `{draft.name}` is made of does not fit together: it would be {list(draft.shape)} and {list(shape)}"
+            run.findings.append(Diagnostic("shape-mismatch", message, (Label(self.rule.span),)))
             return False
         draft.shape = shape
         self._settle_dtype(draft, target, sources, generated)
         if self.to_virtual:
-            run.virtuals.setdefault(draft.name, Virtual(draft.name, shape, draft.dtype))
+            run.virtuals.setdefault(draft.name, Virtual(draft.name, shape, draft.dtype, self.rule))
         for boxed in self._boxes(sources, places, rest, shape, generated):
             draft.covered += boxed.count
             if self.plain:
@@ -307,7 +313,7 @@ class Writer:
                 )
             self._emit(draft, boxed.sizes, [], plan.Scalar(value), target)
             return
-        operands: list[plan.Region | tuple[Virtual, Placed, Map[str, int]]] = []
+        operands: list[_Operand] = []
         for k, info in enumerate(sources):
             part = boxed.parts[1 + k]
             where = places[k // per]
@@ -323,44 +329,59 @@ class Writer:
             formula: plan.Formula = plan.Operand(0)
         else:
             assert isinstance(self.left, m.Stored)
-            formula = self._reduce(self.formula, place, len(places), per)
+            operands = self._distinct(boxed, operands, places, per)
+            formula = self._reduce(self.formula, place, len(operands) // per, per)
         formula = formulas.backward(content.formula, formula, known, place)
         for name in self.spread:
-            formula = plan.Function("/", (formula, plan.Scalar(run.count(name, {}))))
-        if len(places) > 1 and all(how == "equal" for _, how in self.reduced):
-            self._verify_replicas(boxed, operands, per)
-            operands = operands[:per]
-        elif self.reduced and all(how == "first" for _, how in self.reduced):
-            operands = operands[:per]
+            formula = plan.Function("/", (formula, plan.Scalar(self._spread_count(name))))
         if any(isinstance(each, tuple) for each in operands):
             self._compose(draft, boxed, operands, formula, target)
             return
         regions = [each for each in operands if isinstance(each, plan.Region)]
         self._emit(draft, boxed.sizes, regions, formula, target)
 
+    def _spread_count(self, name: str) -> int:
+        if name in self.run.bound.mapping.indices:
+            return self.run.count(name, {})
+        atom = block_atoms(self.pair.right, self.content)[name]
+        assert atom is not None
+        return self.run.number(atom.size)
+
+    def _distinct(
+        self, boxed: Boxed, operands: list[_Operand], places: Sequence[Map[str, int]], per: int
+    ) -> list[_Operand]:
+        """Leave out the replicas that must be equal to another, which is verified, and those behind the first where it counts."""
+        kept: list[_Operand] = []
+        seen: dict[tuple[int, ...], int] = {}
+        for number, place in enumerate(places):
+            if any(how == "first" and place[name] for name, how in self.reduced):
+                continue
+            key = tuple(place[name] for name, how in self.reduced if how != "equal")
+            base = seen.setdefault(key, number)
+            mine = operands[number * per : (number + 1) * per]
+            if base == number:
+                kept.extend(mine)
+            else:
+                self._verify_replica(boxed, mine, operands[base * per : (base + 1) * per])
+        return kept
+
     def _reduce(self, formula: m.Formula, place: Map[str, int], count: int, per: int) -> plan.Formula:
         one = formulas.forward(formula, self.run.known, place)
-        hows = {how for _, how in self.reduced}
-        if count == 1 or hows <= {"equal", "first"}:
+        hows = {how for _, how in self.reduced} - {"equal", "first"}
+        if count == 1 or not hows:
             return one
-        if len(hows - {"equal", "first"}) > 1:
+        if len(hows) > 1:
             raise CheckpointError(
                 Diagnostic("replicated-two-ways", "replicas are merged in two ways at once", (Label(self.rule.span),))
             )
-        how = "sum" if "sum" in hows else "mean"
-        return plan.Function(how, tuple(formulas.shift(one, k * per) for k in range(count)))
+        return plan.Function(hows.pop(), tuple(formulas.shift(one, k * per) for k in range(count)))
 
-    def _verify_replicas(
-        self,
-        boxed: Boxed,
-        operands: Sequence[plan.Region | tuple[Virtual, Placed, Map[str, int]]],
-        per: int,
-    ) -> None:
-        for k in range(per, len(operands)):
-            one, first = operands[k], operands[k % per]
-            if isinstance(one, plan.Region) and isinstance(first, plan.Region):
-                if one == first:
-                    continue
+    def _verify_replica(self, boxed: Boxed, replica: Sequence[_Operand], base: Sequence[_Operand]) -> None:
+        for one, first in zip(replica, base, strict=True):
+            if isinstance(one, tuple) or isinstance(first, tuple):
+                message = "replicas of a virtual tensor cannot be compared"
+                raise CheckpointError(Diagnostic("virtual-arithmetic", message, (Label(self.rule.span),)))
+            if one != first:
                 self.run.verifications.append(
                     plan.Verify(boxed.sizes, (one,), plan.Operand(0), first, self.run.where(self.rule))
                 )
@@ -393,7 +414,7 @@ class Writer:
         self,
         draft: Draft,
         boxed: Boxed,
-        operands: Sequence[plan.Region | tuple[Virtual, Placed, Map[str, int]]],
+        operands: Sequence[_Operand],
         formula: plan.Formula,
         target: plan.Region,
     ) -> None:
@@ -458,23 +479,24 @@ class Writer:
         if isinstance(content, m.Generated):
             arguments = tuple(formulas.number(each, run.known, place) for each in content.arguments)
             number = run.generator(content.name, arguments, self.rule)
-            ulps = ULPS
+            value: plan.Formula = plan.Operand(0)
+            if info.dtype is not None and BY_NAME[info.dtype].kind == "float":
+                ulps = ULPS
         else:
             assert isinstance(content, m.Fixed)
             assert content.value is not None
-            value = formulas.number(content.value, run.known, place)
-            number = run.generator("full", (value, 1), self.rule)
+            number = -1
+            value = plan.Scalar(formulas.number(content.value, run.known, place))
         own = info.strides if isinstance(info, TensorInfo) and info.strides else row_major(info.shape)
         block = self.pair.left.operands[0]
         constant = isinstance(content, m.Fixed)
         blocks: list[Block | None] = [block] if constant else [block, None]
         forms: list[Form | None] = [Form(info.shape, own)] if constant else [Form(info.shape, own), None]
         for boxed in box(blocks, forms, block, rest, self.fixed, run.known, place):
-            formula = formulas.backward(self.left.formula, plan.Operand(0), run.known, place)
+            formula = formulas.backward(self.left.formula, value, run.known, place)
             stored = boxed.parts[0]
-            if constant:
-                source = plan.Region(number, 0, (0,) * len(boxed.sizes))
-            else:
+            sources_of: tuple[plan.Region, ...] = ()
+            if not constant:
                 if count_of(boxed.sizes) != count_of(run.inputs[number].shape):
                     run.findings.append(
                         Diagnostic(
@@ -485,13 +507,13 @@ class Writer:
                         )
                     )
                     return
-                source = plan.Region(number, boxed.parts[1].offset, boxed.parts[1].strides)
+                sources_of = (plan.Region(number, boxed.parts[1].offset, boxed.parts[1].strides),)
             where = run.where(self.rule)
             if isinstance(info, Virtual):
-                self._verify_virtual(info, boxed, stored, place, source, formula, where, ulps)
+                self._verify_virtual(info, boxed, stored, place, sources_of, formula, where, ulps)
                 continue
             expected = plan.Region(run.input_of(info), offset_at(stored, place), stored.strides)
-            run.verifications.append(plan.Verify(boxed.sizes, (source,), formula, expected, where, ulps))
+            run.verifications.append(plan.Verify(boxed.sizes, sources_of, formula, expected, where, ulps))
 
     def _verify_virtual(
         self,
@@ -499,15 +521,18 @@ class Writer:
         boxed: Boxed,
         stored: Placed,
         place: Map[str, int],
-        source: plan.Region,
+        sources: tuple[plan.Region, ...],
         formula: plan.Formula,
         where: str,
         ulps: int,
     ) -> None:
         read = Box(
             offset_at(stored, place),
-            (source.offset,),
-            tuple(Axis(size, stored.strides[k], (source.strides[k],)) for k, size in enumerate(boxed.sizes)),
+            tuple(each.offset for each in sources),
+            tuple(
+                Axis(size, stored.strides[k], tuple(each.strides[k] for each in sources))
+                for k, size in enumerate(boxed.sizes)
+            ),
         )
         for piece, tensors, inner in held.pieces:
             if not isinstance(inner, plan.Operand):
@@ -516,5 +541,24 @@ class Writer:
                 expected = plan.Region(
                     tensors[inner.index], meeting.one[0][inner.index], tuple(p[inner.index] for p in meeting.one[1])
                 )
-                spot = plan.Region(source.tensor, meeting.other[0][0], tuple(p[0] for p in meeting.other[1]))
-                self.run.verifications.append(plan.Verify(meeting.sizes, (spot,), formula, expected, where, ulps))
+                spots = tuple(
+                    plan.Region(each.tensor, meeting.other[0][k], tuple(p[k] for p in meeting.other[1]))
+                    for k, each in enumerate(sources)
+                )
+                self.run.verifications.append(plan.Verify(meeting.sizes, spots, formula, expected, where, ulps))
+
+
+def _places(each: Pair) -> Iterator[Place]:
+    for block in (*each.left.operands, *each.right.operands):
+        for axis in block.axes:
+            yield from axis.places
+
+
+def _uneven(each: Pair) -> tuple[str, ...]:
+    """List the indices of a pair at whose positions what stands behind them has different sizes."""
+    return tuple(dict.fromkeys(place.atom.name for place in _places(each) if place.ragged))
+
+
+def _grouped(each: Pair) -> tuple[str, ...]:
+    """List the atoms of which several positions share one element somewhere."""
+    return tuple(dict.fromkeys(place.atom.name for place in _places(each) if place.per > 1))
