@@ -14,6 +14,7 @@ import pytest
 from tensormap.checkpoints.catalog import Catalog, Opaque
 from tensormap.checkpoints.open import open_checkpoint, open_file, verify_records
 from tensormap.checkpoints.read import load_tensor
+from tensormap.diagnostics import CheckpointError
 from tests.hostile.refusals import refused
 from tests.hostile.zips import (
     FOUR,
@@ -207,6 +208,18 @@ PICKLES: dict[str, bytes] = {
     "tuple doubled forty times": bomb(40, b"", b"", b"\x86"),
     "dictionary doubled forty times": bomb(40, b"}" + text("a"), b"s" + text("b"), b"s"),
     "tensor reached in 2^30 ways": bomb(30, b"(", b"", b"l", tensor()),
+    "tuple doubled forty times as a key": bomb(40, b"", b"", b"\x86")[:-1] + b"r\xff\0\0\x000}j\xff\0\0\0Ns.",
+    "tuple doubled forty times in a set": bomb(40, b"", b"", b"\x86")[:-1] + b"r\xff\0\0\x000\x8f(j\xff\0\0\0\x90.",
+    "tuple doubled forty times in a set that is called": (
+        bomb(40, b"", b"", b"\x86")[:-1] + b"r\xff\0\0\x000cbuiltins\nset\n](j\xff\0\0\0e\x85R."
+    ),
+    "tuple doubled forty times as a key of pairs": (
+        bomb(40, b"", b"", b"\x86")[:-1] + b"r\xff\0\0\x000ccollections\nOrderedDict\n](j\xff\0\0\0N\x86e\x85R."
+    ),
+    "integer of 2,000 bytes": pickled(b"\x8b\xd0\x07\0\0" + b"\x01" * 2000),
+    "bytes of a number": pickled(b"cbuiltins\nbytes\nK\x05\x85R"),
+    "bytes of a huge number": pickled(b"cbuiltins\nbytearray\n" + integer(2**60) + b"\x85R"),
+    "keys that read the same": pickled(b"}NK\x01s" + text("None") + b"K\x02s"),
     "bytes in an unknown coding": pickled(b"c_codecs\nencode\n(" + text("a") + text("rot13") + b"tR"),
     # storages
     "persistent id that is no tuple": held(b"NQ"),
@@ -338,6 +351,13 @@ def test_a_file_of_the_old_format_is_refused(tmp_path: Path, data: bytes, slug: 
     path = tmp_path / "a.pt"
     path.write_bytes(data)
     assert refused(path, NAME, traced=True).slug == slug
+
+
+def test_a_damaged_pickle_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(changed(0, crc=5))
+    with pytest.raises(CheckpointError, match="do not match their checksum"):
+        open_file(path, NAME)
 
 
 def test_a_pickle_of_many_opcodes_is_refused_in_time(tmp_path: Path) -> None:
