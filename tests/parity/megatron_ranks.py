@@ -36,18 +36,38 @@ from megatron.core.models.gpt.gpt_layer_specs import (  # noqa: E402
 )
 from megatron.core.safe_globals import register_safe_globals  # noqa: E402
 from megatron.core.tensor_parallel.random import CudaRNGStatesTracker  # noqa: E402
-from megatron.core.transformer import MLATransformerConfig, TransformerConfig  # noqa: E402
+from megatron.core.transformer import (  # noqa: E402
+    MLATransformerConfig,
+    TransformerConfig,
+    multi_latent_attention,
+)
 from megatron.core.transformer.moe import moe_utils  # noqa: E402
 
+multi_latent_attention.HAVE_TE = False
 moe_utils.te_general_gemm = None  # a name that is not defined where Transformer Engine is missing
 CudaRNGStatesTracker.fork = lambda *_, **__: contextlib.nullcontext()  # dropout is off
 register_safe_globals()
 
 WITHOUT_TE = {
+    "self_attention.linear_q_up_proj.layer_norm_": "self_attention.q_layernorm.",
+    "self_attention.linear_kv_up_proj.layer_norm_": "self_attention.kv_layernorm.",
     "self_attention.linear_qkv.layer_norm_": "input_layernorm.",
     "mlp.linear_fc1.layer_norm_": "pre_mlp_layernorm.",
 }
-"""Names with Transformer Engine and without: `sharded_state_dict_keys_map` of get_gpt_layer_local_spec."""
+"""Names with Transformer Engine and without: gpt_layer_specs.py, `sharded_state_dict_keys_map` of get_gpt_layer_local_spec."""
+
+
+class CoreAttention(torch.nn.Module):
+    """Causal attention whose keys and values differ in size, which Megatron leaves to Transformer Engine."""
+
+    def __init__(self, softmax_scale: float, **_: Any) -> None:
+        super().__init__()
+        self.scale = softmax_scale
+
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        query, key, value = (each.permute(1, 2, 0, 3) for each in (query, key, value))  # from [s b h d]
+        found = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=self.scale)
+        return found.permute(2, 0, 1, 3).flatten(2)
 
 
 def config_of(args: Namespace) -> TransformerConfig:
@@ -89,6 +109,9 @@ def build(args: Namespace, first: bool, last: bool) -> GPTModel:
             multi_latent_attention=getattr(args, "multi_latent_attention", False),
             normalization=args.normalization,
         )
+    if getattr(args, "multi_latent_attention", False):
+        for layer in spec.layer_specs:
+            layer.submodules.self_attention.submodules.core_attention = CoreAttention
     return GPTModel(
         config,
         spec,
@@ -106,13 +129,15 @@ def build(args: Namespace, first: bool, last: bool) -> GPTModel:
     ).eval()
 
 
-def renamed(state: dict[str, Any]) -> dict[str, Any]:
-    """Give tensors of Transformer Engine's layers the names that Megatron's own layers have."""
+def without_te(state: dict[str, Any]) -> dict[str, Any]:
+    """Turn what Transformer Engine's layers hold into what Megatron's own layers hold."""
     found = {}
+    tp, rank = ps.get_tensor_model_parallel_world_size(), ps.get_tensor_model_parallel_rank()
     for name, value in state.items():
         for fused, apart in WITHOUT_TE.items():
             name = name.replace(fused, apart)  # noqa: PLW2901
-        found[re.sub(r"experts\.(linear_fc.)\.weight(\d+)", r"experts.local_experts.\2.\1.weight", name)] = value
+        name = re.sub(r"experts\.(linear_fc.)\.weight(\d+)", r"experts.local_experts.\2.\1.weight", name)  # noqa: PLW2901
+        found[name] = value.chunk(tp)[rank] if name.endswith("_down_proj.weight") else value  # whole on every rank there
     return found
 
 
@@ -141,7 +166,8 @@ def run(rank: int, job: dict[str, Any], meeting: str) -> None:
     assert state["checkpoint_version"] == 3.0
     first, last = ps.is_pipeline_first_stage(), ps.is_pipeline_last_stage()
     model = build(args, first, last)
-    model.load_state_dict(renamed(state["model"]), strict=True)
+    te = args.transformer_impl == "transformer_engine"
+    model.load_state_dict(without_te(state["model"]) if te else state["model"], strict=True)
     tokens = torch.load(job["tokens"], weights_only=True)
     rows, columns = tokens.shape
     positions = torch.arange(columns)[None].expand(rows, -1)

@@ -47,6 +47,44 @@ def _qwen3_moe(name: str, settings: dict[str, Any], **changes: Any) -> Case:
     return Case(name, "megatron/qwen3_moe", "Qwen3MoeForCausalLM", config, "megatron", set=settings)
 
 
+def _deepseek(name: str, settings: dict[str, Any], **changes: Any) -> Case:
+    config = {
+        "hidden_size": 48,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 6,
+        "q_lora_rank": 20,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 10,
+        "v_head_dim": 12,
+        "intermediate_size": 52,
+        "moe_intermediate_size": 20,
+        "n_routed_experts": 8,
+        "n_shared_experts": 2,
+        "num_experts_per_tok": 4,
+        "n_group": 4,
+        "topk_group": 2,
+        "first_k_dense_replace": 1,
+        "num_hidden_layers": 3,
+        "vocab_size": 131,
+        "max_position_embeddings": 64,
+        "num_mtp_layers": 0,
+        "rms_norm_eps": 1e-6,
+    }
+    return Case(name, "megatron/deepseek_v3", "DeepseekV3ForCausalLM", config | changes, "megatron", set=settings)
+
+
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 0.8,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "original_max_position_embeddings": 16,
+}
+
 CASES = (
     _case("llama", "Llama", _dense(), {}),
     _case("llama-tp2", "Llama", _dense(), {"tp": 2, "divisible": 4}),
@@ -63,8 +101,12 @@ CASES = (
     _case("qwen3-tied-bfloat16", "Qwen3", _dense(tie_word_embeddings=True), {"tp": 2}, dtype=torch.bfloat16),
     _mixtral("mixtral", {}),
     _mixtral("mixtral-tp2-ep2", {"tp": 2, "ep": 2}),
-    _mixtral("mixtral-pp2-apart", {"pp": 2, "experts": "apart", "spec": "local"}, sliding_window=6),
-    _qwen3_moe("qwen3-moe-ep3", {"ep": 3}, norm_topk_prob=False),
-    _qwen3_moe("qwen3-moe-tp2-pp2", {"tp": 2, "pp": 2, "experts": "apart"}, tie_word_embeddings=True),
+    _mixtral("mixtral-pp2-apart", {"pp": 2, "spec": "local"}, sliding_window=6),
+    _qwen3_moe("qwen3-moe-ep3", {"ep": 3, "experts": "apart"}, norm_topk_prob=False),
+    _qwen3_moe("qwen3-moe-tp2-pp2", {"tp": 2, "pp": 2, "spec": "local"}, tie_word_embeddings=True),
     _qwen3_moe("qwen3-moe-tp2-pp3-ep2", {"tp": 2, "pp": 3, "ep": 2, "stages": [5, 4, 2]}, num_hidden_layers=11),
+    _deepseek("deepseek", {}),
+    _deepseek("deepseek-tp2-ep2", {"tp": 2, "ep": 2}, rope_parameters=YARN),
+    _deepseek("deepseek-local-tp2-pp2", {"tp": 2, "pp": 2, "stages": [3, 9], "spec": "local"}, num_hidden_layers=12),
+    _deepseek("deepseek-direct-queries", {"pp": 3, "spec": "local"}, q_lora_rank=None, first_k_dense_replace=0),
 )
