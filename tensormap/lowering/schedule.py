@@ -318,7 +318,9 @@ def _pattern_file(
         return _file(path, "safetensors", drafts, layout)
     if Path(path).suffix == ".gguf":
         origin = {key: value for key, value in metadata.items() if key.startswith("tensormap.")}
-        layout = gguf_layout.layout([(".".join(keys), dtype, shape) for keys, dtype, shape in described], config | origin)
+        layout = gguf_layout.layout(
+            [(".".join(keys), dtype, shape) for keys, dtype, shape in described], config | origin
+        )
         return _file(path, "gguf", drafts, layout)
     tree: dict[str, Any] = {}
     for entry in each.line.entries:
@@ -339,8 +341,16 @@ def _embedded(path: str, side: m.Side, config: Map[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for line in side.configs:
         if line.at is not None and config and fnmatchcase(path, line.pattern):
-            found[line.at] = Opaque("argparse.Namespace", dict(config)) if line.kind == "namespace" else dict(config)
+            state = {key: _plain(value) for key, value in config.items()}
+            found[line.at] = Opaque("argparse.Namespace", state) if line.kind == "namespace" else state
     return found
+
+
+def _plain(value: Any) -> Any:
+    """Return lists where the language has tuples, as JSON and YAML do."""
+    if isinstance(value, Map):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 # --- what goes along ------------------------------------------------------------------------------------------------------

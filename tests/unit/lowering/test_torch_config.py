@@ -34,6 +34,7 @@ config {
     e = hidden_size <-> hidden
     tp = tensor_size <-> _
     form = form <-> _
+    [0] * pp + [1] = pattern <- _
 }
 when form == "columns" {
     {r}.{p}.w.weight [k e] <-> w.weight [(r k) p e]
@@ -61,7 +62,7 @@ def test_namespace_is_written_and_read(tmp_path: Path) -> None:
     with torch.serialization.safe_globals([Namespace]):
         loaded = torch.load(tmp_path / "a" / paths[4], weights_only=True)
     assert loaded["version"] == 3.0
-    assert loaded["args"] == Namespace(hidden_size=4, tensor_size=2, form="rows")
+    assert loaded["args"] == Namespace(hidden_size=4, tensor_size=2, form="rows", pattern=[0, 0, 0, 1])
     assert torch.equal(loaded["model"]["w.weight"], weight[6:8])
     with pytest.raises(Exception, match="Namespace"):
         torch.load(tmp_path / "a" / paths[4], weights_only=True)
