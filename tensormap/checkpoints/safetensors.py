@@ -20,7 +20,7 @@ from tensormap.dtypes import BY_CODE, BY_NAME
 
 TENSOR_CAP = 4_000_000
 RANK_CAP = 64
-LARGEST = 2**63 - 1  # elements or bytes that any consumer can count
+LARGEST = 2**63 - 1  # bytes that any consumer can count; numpy counts those of an empty tensor without its zeros
 
 # The reference writer sorts by this order, last first, then by name (safetensors/src/tensor.rs, enum Dtype): wide elements
 # come first, so that each is aligned. No other code may be in a file.
@@ -109,7 +109,7 @@ def _tensors(file: Reader, table: dict[str, Any], start: int) -> list[TensorInfo
             if type(size) is not int or not 0 <= size <= LARGEST:
                 raise _invalid(file, name, record)
             count *= size
-        if count > LARGEST or (not count and _product(shape) > LARGEST):
+        if (count or _product(shape)) * dtype.bits > 8 * LARGEST:
             raise _invalid(file, name, record)
         if not 0 <= begin <= end:
             raise _invalid(file, name, record)
@@ -121,7 +121,7 @@ def _tensors(file: Reader, table: dict[str, Any], start: int) -> list[TensorInfo
         if (end - begin) * 8 != count * dtype.bits:
             raise refusal(
                 "tensor-size",
-                f"{shown(file.name)}: {shown(name)} of shape {shape} and dtype `{code}` does not fit its {end - begin} bytes",
+                f"{shown(file.name)}: {shown(name)} of shape {shown(shape)} and dtype {code} does not fit {end - begin} bytes",
             )
         tensors.append(TensorInfo(name, dtype.name, tuple(shape), 0, start + begin))
         ends.append((start + begin, start + end))
@@ -167,7 +167,7 @@ def _invalid(file: Reader, name: str, record: Any) -> CheckpointError:
         elif len(shape) > RANK_CAP:
             says = f"has {len(shape)} dimensions; at most {RANK_CAP} are supported"
         else:
-            says = f"has more elements than can be counted: {shown(shape)}"
+            says = f"has more bytes than can be counted: {shown(shape)}"
     return refusal("header-invalid", f"{shown(file.name)}: {shown(name)} {says}")
 
 

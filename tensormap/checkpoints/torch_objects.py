@@ -11,6 +11,7 @@ from typing import Any
 
 from tensormap.checkpoints.catalog import Opaque, TensorInfo
 from tensormap.checkpoints.pickle_values import Fault, Global, Instance, hashable
+from tensormap.checkpoints.refusal import shown
 from tensormap.dtypes import BY_NAME, BY_STORAGE, DType
 
 RANK_CAP = 64
@@ -73,7 +74,7 @@ class TorchRules:
                 storage = Storage(key, dtype, count, _view(rest[0] if rest else None, count))
                 known = self.storages.setdefault(key, storage)
                 if known.bytes != storage.bytes:
-                    raise Fault(f"storage {key} has two sizes")
+                    raise Fault(f"storage {shown(key)} has two sizes")
                 return storage
             case ("module" | b"module", Global() as called, *_) if self.legacy:
                 return called
@@ -183,7 +184,8 @@ def _octets(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
             return data
         case (str() as text, "latin-1"):
             return text.encode("latin-1")
-    raise Fault("bytes are written in an unknown way")
+        case _:
+            raise Fault("bytes are written in an unknown way")
 
 
 def _device(_: TorchRules, arguments: tuple[Any, ...]) -> Any:
@@ -350,7 +352,7 @@ def _plain_key(key: Any) -> Any:
 
 
 def _twice(path: tuple[str, ...]) -> Fault:
-    return Fault(f"it has two objects at {'.'.join(path)}")
+    return Fault(f"it has two objects at {shown('.'.join(path))}")
 
 
 # --- where a tensor's bytes are ---
@@ -359,16 +361,18 @@ def _twice(path: tuple[str, ...]) -> Fault:
 def place(path: tuple[str, ...], tensor: Tensor, start: int, size: int, file_size: int) -> TensorInfo:
     """Return a tensor's entry in a catalog; its storage is `size` bytes of the file from `start` on. Fault if it goes beyond."""
     item = tensor.dtype.size
-    count, last = 1, 0
+    count, counted, last = 1, 1, 0
     for extent, stride in zip(tensor.shape, tensor.strides, strict=True):
         count *= extent
+        counted *= extent or 1  # as numpy counts the bytes of an empty tensor
         last += (extent - 1) * stride
+    name = ".".join(path)
     if (count and (tensor.offset + last + 1) * item > size) or tensor.offset * item > size:
-        raise Fault(f"tensor {'.'.join(path)} goes beyond its storage")
-    if count * item > max(file_size, SPREAD):
-        raise Fault(f"tensor {'.'.join(path)} of shape {list(tensor.shape)} is larger than its file")
+        raise Fault(f"tensor {shown(name)} goes beyond its storage")
+    if count * item > max(file_size, SPREAD) or counted * item > LARGEST:
+        raise Fault(f"tensor {shown(name)} of shape {shown(list(tensor.shape))} is larger than its file")
     strides = None if not count or _row_major(tensor) else tensor.strides
-    return TensorInfo(".".join(path), tensor.dtype.name, tensor.shape, 0, start + tensor.offset * item, strides)
+    return TensorInfo(name, tensor.dtype.name, tensor.shape, 0, start + tensor.offset * item, strides)
 
 
 def _row_major(tensor: Tensor) -> bool:

@@ -150,7 +150,8 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "sizes that wrap around to zero": (made({"a": tensor(0, 0, shape=[2**32, 2**32])}), "header-invalid"),
     "huge sizes beside a zero": (made({"a": tensor(0, 0, shape=[0, 2**62, 2**62])}), "header-invalid"),
     "huge sizes before a zero": (made({"a": tensor(0, 0, shape=[2**62, 2**62, 0])}), "header-invalid"),
-    "bits that overflow bytes": (made({"a": tensor(0, 0, "F64", [2**60])}), "tensor-size"),
+    "bits that overflow bytes": (made({"a": tensor(0, 0, "F64", [2**60])}), "header-invalid"),
+    "bytes of an empty tensor that overflow": (made({"a": tensor(0, 0, "F64", [0, 2**60])}), "header-invalid"),
     "a hundred dimensions": (made({"a": tensor(0, 1, shape=[1] * 100)}, b"a"), "header-invalid"),
     "a hundred thousand dimensions": (made({"a": tensor(0, 1, shape=[1] * 100_000)}, b"a"), "header-invalid"),
     # offsets

@@ -245,6 +245,16 @@ PICKLES: dict[str, bytes] = {
     "negative offset": held(tensor(offset=-1)),
     "huge offset": held(tensor(offset=2**64 - 1, shape=(1,))),
     "offset that is true": held(b"ctorch._utils\n_rebuild_tensor\n(" + storage() + b"\x88" + numbers((1,)) + numbers((1,)) + b"tR"),
+    "empty tensor of huge sizes": held(tensor(shape=(0, 2**62, 2**62), strides=(1, 1, 1))),
+    "empty tensor of huge bytes": held(tensor(shape=(0, 2**62), strides=(1, 1))),
+    "tensor whose name clears the screen": pickled(b"}" + text("\x1b[2J`\r\n\u202e") + tensor(offset=1) + b"s"),
+    "tensor whose name is a megabyte": pickled(b"}" + text("x" * 2**20) + tensor(offset=1) + b"s"),
+    "storage whose key clears the screen": pickled(
+        b"}(" + text("a") + tensor(storage("\x1b[2J")) + text("b") + tensor(storage("\x1b[2J", count=5)) + b"u"
+    ),
+    "name that clears the screen, twice": pickled(
+        b"}" + text("\x1b[2J") + b"}(" + text("1") + tensor() + b"K\x01" + tensor() + b"us"
+    ),
     "negative size": held(tensor(shape=(-1,))),
     "sizes whose product wraps around": held(tensor(shape=(2**32, 2**32), strides=(0, 0))),
     "huge size": held(tensor(shape=(2**70,))),
@@ -262,7 +272,7 @@ PICKLES: dict[str, bytes] = {
     "two tensors of one name": pickled(b"}(" + text("1") + tensor() + b"K\x01" + tensor() + b"u"),
     "parameter of nothing": held(b"ctorch._utils\n_rebuild_parameter\n)R"),
     "type of nothing": held(b"ctorch._tensor\n_rebuild_from_type_v2\n)R"),
-    "dictionary of no pairs": held(b"ccollections\nOrderedDict\n(](NNNletR"),
+    "dictionary of no pairs": held(b"ccollections\nOrderedDict\n](NNN\x87e\x85R"),
 }  # fmt: skip
 
 COUNT = struct.pack("<q", 4)
