@@ -90,6 +90,12 @@ ZIPS: dict[str, tuple[bytes, str]] = {
     "directory of no size": (with_end(size=0), "zip-invalid"),
     "count too small": (with_end(total=3), "zip-invalid"),
     "count too large": (with_end(total=5), "zip-invalid"),
+    "count too large beside a long name": (
+        archive([*members(), Member(b"x/" + b"y" * 100, b"")], End(total=6)),
+        "zip-invalid",
+    ),
+    "old end that counts less than the zip64 end": (with_end(total=3, wide={}), "zip-invalid"),
+    "old end that starts elsewhere than the zip64 end": (with_end(start=5, wide={}), "zip-invalid"),
     "count far too large": (with_end(total=60_000), "zip-invalid"),
     "two counts": (with_end(here=3), "zip-invalid"),
     "several volumes": (with_end(disks=(1, 1)), "zip-invalid"),
