@@ -5,9 +5,25 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Generic, TypeVar
 
 Worker = TypeVar("Worker")
+
+
+def await_end(thread: threading.Thread) -> None:
+    """Wait until a thread that was told to stop has ended; an interruption meanwhile is raised then.
+
+    Files are closed next: a thread that still used their numbers could write into whatever is opened after.
+    """
+    interruption: BaseException | None = None
+    while thread.is_alive():
+        try:
+            thread.join()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            interruption = interruption or error
+    if interruption is not None:
+        raise interruption
 
 
 class Line(Generic[Worker]):
@@ -45,8 +61,9 @@ class Line(Generic[Worker]):
                     watch()
         except BaseException as error:
             self.stop(error)
-            for thread in threads:
-                thread.join()
+            with ExitStack() as stack:
+                for thread in threads:
+                    stack.callback(await_end, thread)
             raise
         self.check()
 

@@ -28,6 +28,7 @@ from tensormap.runtime.writing import copy_file, write_file
 from tensormap.runtime.yard import Yard
 
 MEMORY = 64 << 20
+_MOST_WORKERS = 8  # by default: more wait for the interpreter's lock, and tiles become small
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
 ) -> Report:
     """Write what `plan` says to the directory `target`, which appears when it is complete, and return what was done.
 
-    `workers` threads (the number of CPUs, at least 2) share `memory` bytes for tiles; `tile` bounds a tile's bytes instead.
+    `workers` threads (as many as CPUs, 2 to 8) share `memory` bytes for tiles; `tile` bounds a tile's bytes instead.
     `overwrite` replaces a target that is not empty, and the leftover of an interrupted run; `resume` continues that run, with
     its leave to overwrite; `discard` only removes what it left. `checksum` adds a file for `sha256sum -c`; `trust_crc` does not
     check the records of zips that are read.
@@ -76,7 +77,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
     place = Path(os.path.realpath(target))
     _check_apart(plan, place)
     sources = Sources((plan.root, plan.sources))
-    count = workers if workers is not None else max(2, len(os.sched_getaffinity(0)))
+    count = workers if workers is not None else min(_MOST_WORKERS, max(2, len(os.sched_getaffinity(0))))
     limits = Limits.of(memory, count, tile)
     place.parent.mkdir(parents=True, exist_ok=True)
     staging = Staging(place)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from tensormap.checkpoints.catalog import Piece
 from tensormap.dtypes import BY_NAME
@@ -103,8 +103,7 @@ def item_end(item: Item) -> int:
     return item.end if isinstance(item, Part) else item.offset + len(item.data)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
+class _Unit(NamedTuple):
     """Small things that are rendered together: bytes `low` to `high`. Bytes between units that are not `solid` may be others'."""
 
     low: int
@@ -194,10 +193,11 @@ def _classify(
             item = BY_NAME[output.dtype].size
             if tensor.dtype == output.dtype and item and tensor.file >= 0 and tensor.encoding is None:
                 count = elements(sizes)
+                whole = count if sizes == output.shape else elements(output.shape)
                 if (
                     is_contiguous(sizes, source.strides, 1)
-                    and is_contiguous(sizes, target.strides, 1)
-                    and 0 <= target.offset <= elements(output.shape) - count
+                    and (target.strides == source.strides or is_contiguous(sizes, target.strides, 1))
+                    and 0 <= target.offset <= whole - count
                 ):
                     if count:
                         low = bases[index] + target.offset * item

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from tensormap.checkpoints.catalog import Checksum
 from tensormap.lowering.plan import Plan
-from tensormap.runtime.crew import Line
+from tensormap.runtime.crew import Line, await_end
 from tensormap.runtime.kernels import Limits
 from tensormap.runtime.progress import Callback, Progress
 from tensormap.runtime.staging import Staging
@@ -64,10 +64,11 @@ class Yard:
             raise
         finally:
             self._finished.put(None)
-            while syncer.is_alive():
-                syncer.join(0.1)
-            for writing in self._writings:
-                writing.close()
+            try:
+                await_end(syncer)
+            finally:
+                for writing in self._writings:
+                    writing.close()
         self._line.check()
         watch()
 
