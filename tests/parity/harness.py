@@ -103,10 +103,11 @@ def random_tokens(model: Any, *, rows: int = 2, columns: int = 11) -> dict[str, 
 
 
 def logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Run the forward pass; return the logits, or the last hidden state of a model without a head."""
+    """Run the forward pass; return the logits (CLIP's: of images), or the last hidden state of a model without a head."""
     with torch.no_grad():
         output = model(**inputs)
-    result = output.logits if hasattr(output, "logits") else output.last_hidden_state
+    found = (getattr(output, name, None) for name in ("logits", "logits_per_image", "last_hidden_state"))
+    result = next(tensor for tensor in found if tensor is not None)
     assert torch.isfinite(result).all()
     assert result.float().std() > 1e-3, "the output says nothing about the weights"
     return result
