@@ -93,16 +93,17 @@ def evaluate(
     working = _working_dtype(formula, dtypes, dtype)
     with np.errstate(all="ignore"):
         cast_into(target, dtype, _value(formula, operands, working, target.shape), what)
-    if isinstance(formula, Function) and formula.name == "mean":
-        _keep_equal_bits(formula, operands, dtypes, target, dtype)
+    match formula:
+        case Function("mean", arguments):
+            _keep_equal_bits(arguments, operands, dtypes, target, dtype)
 
 
 def _keep_equal_bits(
-    formula: Function, operands: Sequence[Array], dtypes: Sequence[str], target: Array, dtype: str
+    arguments: Sequence[Formula], operands: Sequence[Array], dtypes: Sequence[str], target: Array, dtype: str
 ) -> None:
     """Where all arguments of a mean are bitwise equal, give the first one's bits: NaN payloads survive."""
-    indices = [each.index for each in formula.arguments if isinstance(each, Operand)]
-    if len(indices) != len(formula.arguments) or any(dtypes[index] != dtype for index in indices):
+    indices = [each.index for each in arguments if isinstance(each, Operand)]
+    if len(indices) != len(arguments) or any(dtypes[index] != dtype for index in indices):
         return
     raw = raw_dtype(target.dtype.itemsize)
     first = operands[indices[0]].view(raw)

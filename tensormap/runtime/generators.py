@@ -42,10 +42,8 @@ def _llama3_rope_freqs(arguments: tuple[int | float, ...], positions: Positions)
     factor, low, high, context = (np.float32(each) for each in arguments[2:6])
     one = np.float32(1)
     wave = one / frequencies * np.float32(2 * math.pi)
-    if high == low:
-        smooth = np.zeros_like(wave)
-    else:
-        smooth = (one / wave * context - low) / np.float32(arguments[4] - arguments[3])
+    apart = np.float32(arguments[4] - arguments[3])
+    smooth = (one / wave * context - low) / apart if apart else np.zeros_like(wave)
     between = one / ((one - smooth) / factor + smooth)
     values: Values = np.where(wave < context / high, one, np.where(wave > context / low, factor, between))
     return values
