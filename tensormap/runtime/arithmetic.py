@@ -96,6 +96,8 @@ def evaluate(
     match formula:
         case Function("mean", arguments):
             _keep_equal_bits(arguments, operands, dtypes, target, dtype)
+        case _:
+            pass
 
 
 def _keep_equal_bits(
