@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 
 import pytest
 from hypothesis import given
@@ -76,12 +75,8 @@ def test_patterns_stand_for_the_names(names: list[str]) -> None:
     assert sorted(k for family in found for k in family.members) == list(range(len(names)))
 
 
-def test_it_is_linear() -> None:
-    def seconds(count: int) -> float:
-        names = [(f"layers.{i}.experts.{j}.{w}", None) for i in range(count) for j in range(64) for w in "abc"]
-        started = time.process_time()
-        assert len(collapse(names)) == 3
-        return time.process_time() - started
-
-    seconds(10)
-    assert seconds(80) < 30 * max(seconds(10), 1e-3)
+def test_many_names_of_one_kind_are_three_families() -> None:
+    names = [(f"layers.{i}.experts.{j}.{w}", None) for i in range(80) for j in range(64) for w in "abc"]
+    assert [family.pattern for family in collapse(names)] == [
+        f"layers.{{0..79}}.experts.{{0..63}}.{w}" for w in "abc"
+    ]
