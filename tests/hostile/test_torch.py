@@ -96,6 +96,17 @@ ZIPS: dict[str, tuple[bytes, str]] = {
     ),
     "old end that counts less than the zip64 end": (with_end(total=3, wide={}), "zip-invalid"),
     "old end that starts elsewhere than the zip64 end": (with_end(start=5, wide={}), "zip-invalid"),
+    "directory without its signatures": (torch_file().replace(b"PK\x01\x02", b"PK\x01\x03"), "zip-invalid"),
+    "directory with an endless comment": (
+        torch_file()[: torch_file().rindex(b"PK\x01\x02") + 32]
+        + b"\xff\x7f"
+        + torch_file()[torch_file().rindex(b"PK\x01\x02") + 34 :],
+        "zip-invalid",
+    ),
+    "member of two sizes that its header leaves open": (
+        changed(2, flags=8, packed=8, local_size=0, local_crc=0),
+        "zip-invalid",
+    ),
     "count far too large": (with_end(total=60_000), "zip-invalid"),
     "two counts": (with_end(here=3), "zip-invalid"),
     "several volumes": (with_end(disks=(1, 1)), "zip-invalid"),
