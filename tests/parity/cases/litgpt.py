@@ -92,5 +92,5 @@ CASES = (
     _case("phi-2", "phi", "Phi", _plain(intermediate_size=84, partial_rotary_factor=0.5)),
     _case("phi-2-grouped", "phi", "Phi", _plain(intermediate_size=84, num_key_value_heads=2)),
     _case("phi3", "phi3", "Phi3", _phi3()),
-    _case("phi4-tied", "phi3", "Phi3", _phi3(partial_rotary_factor=0.75, sliding_window=6) | TIED),
+    _case("phi4-tied", "phi3", "Phi3", _phi3(hidden_size=48, partial_rotary_factor=0.75, sliding_window=6) | TIED),
 )
