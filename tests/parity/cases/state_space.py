@@ -1,0 +1,39 @@
+"""State space and recurrent models as their authors publish them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tests.parity.harness import Case
+
+BODY = {"hidden_size": 24, "vocab_size": 99, "num_hidden_layers": 3}
+MAMBA = BODY | {"state_size": 5, "time_step_rank": 3, "conv_kernel": 3}
+MAMBA2 = BODY | {"state_size": 5, "num_heads": 6, "head_dim": 8, "n_groups": 2, "chunk_size": 4}
+
+
+def _mamba(name: str, config: dict[str, Any], **more: Any) -> Case:
+    return Case(name, "mamba/ssm", "MambaForCausalLM", config, "ssm", **more)
+
+
+def _mamba2(name: str, config: dict[str, Any], **more: Any) -> Case:
+    return Case(name, "mamba2/ssm", "Mamba2ForCausalLM", config, "ssm", **more)
+
+
+CASES = (
+    _mamba("tied", MAMBA),
+    _mamba("biases", MAMBA | {"use_bias": True, "num_hidden_layers": 11}),
+    _mamba("no-convolution-bias", MAMBA | {"use_conv_bias": False}, dtype=torch.bfloat16),
+    _mamba2("untied", MAMBA2),
+    _mamba2("tied", MAMBA2 | {"tie_word_embeddings": True, "n_groups": 1}),
+    _mamba2("biases", MAMBA2 | {"use_bias": True, "use_conv_bias": False, "num_hidden_layers": 11}),
+    Case("plain", "rwkv/blinkdl", "RwkvForCausalLM", BODY | {"num_hidden_layers": 12}, "blinkdl"),
+    Case(
+        "odd-widths",
+        "rwkv/blinkdl",
+        "RwkvForCausalLM",
+        BODY | {"intermediate_size": 52},
+        "blinkdl",
+    ),
+)
