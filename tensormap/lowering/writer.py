@@ -54,7 +54,7 @@ class Writer:
         )
         reduced = {name for name, _ in self.reduced}
         if target is None:  # everything on the left is looked at, replicas too
-            self.inner: tuple[str, ...] = tuple(mine)
+            self.inner: tuple[str, ...] = tuple(dict.fromkeys((*mine, *_uneven(each))))
             self.reduced = ()
         else:
             uneven = [name for name in _uneven(each) if name not in mine]  # steps differ from one position to the next

@@ -73,7 +73,9 @@ class Link:
         """Return the link that reads the left block of a pair, replicas too, to compare it with the right one."""
         tensors, paths, indices = _left(rule, pair)
         left, right = rule.left[pair.left.term].content, rule.right[pair.right.term].content
-        return Link(rule, left, right, tensors, paths, (), indices, (), ())
+        places = (place for block in pair.left.operands for axis in block.axes for place in axis.places)
+        uneven = (place.atom.name for place in places if place.ragged)
+        return Link(rule, left, right, tensors, paths, (), tuple(dict.fromkeys((*indices, *uneven))), (), ())
 
     @property
     def formula(self) -> m.Formula:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +19,7 @@ from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
-from tensormap.language.layout import Leaf, Rest
+from tensormap.language.layout import Leaf, Rest, atoms
 from tensormap.language.pairing import Pair, pair
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.instances import Account, Instances, in_order, rest_of, stored
@@ -76,7 +77,6 @@ class _Draft:
     shape: tuple[int, ...] = ()
     dtype: str | None = None
     aliases: tuple[str, ...] = ()
-    missing: int = 0  # elements that no rule fills
     held: list[Held] = field(default_factory=list)
 
 
@@ -104,6 +104,7 @@ class _Run:
             self.home = frameworks.framework_of(next(iter(tensors.values()))) or self.home
         self.drafts: dict[str, _Draft] = {}
         self.checks: list[_Check] = []
+        self._fitting: set[tuple[int, tuple[int, ...]]] = set()
 
     # --- what is read and written -----------------------------------------------------------------------------------
 
@@ -219,17 +220,18 @@ class _Run:
 
     def _settle(self, draft: _Draft) -> bool:
         """Work out a draft's shape and dtype from what it is made of."""
-        shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        rests: dict[tuple[int, ...], None] = {}
         for (path, _), held in draft.reads.items():
-            link = draft.links[path]
+            left = draft.links[path].left
             rest: tuple[int, ...] = ()
             for source in held:
                 if any(isinstance(axis, Rest) for axis in source.tensor.layout.axes):
                     rest = rest_of(source.tensor.layout, source.shape) or ()
-            if isinstance(link.left, m.Generated):
-                shape, _ = self.reader.generated(link, draft.place)
+            if isinstance(left, m.Generated):
+                shape, _ = self.reader.generated(draft.links[path], draft.place)
                 rest = rest_of(draft.target.layout, shape) or ()
-            shapes.setdefault(self.instances.shape(draft.target.layout, rest, draft.place), rest)
+            rests[rest] = None
+        shapes = {self.instances.shape(draft.target.layout, rest, draft.place): rest for rest in rests}
         if len(shapes) > 1:
             listed = " and ".join(str(list(shape)) for shape in shapes)
             message = f"what `{draft.name}` is made of does not fit together: it would be {listed}"
@@ -246,11 +248,16 @@ class _Run:
         return sum(not self._fits(each) for each in held) == 0  # every one that does not fit is reported
 
     def _fits(self, held: Held) -> bool:
+        key = (id(held.tensor), held.shape)
+        if key in self._fitting:
+            return True
         rest = rest_of(held.tensor.layout, held.shape)
         wanted = f"{len(held.tensor.layout.axes)} axes"
         if rest is not None:
             shape = self.instances.shape(held.tensor.layout, rest, held.place)
             if shape == held.shape:
+                if not any("[" in name for atom in atoms(held.tensor.layout) for name in atom.size.dimensions):
+                    self._fitting.add(key)  # at every position
                 return True
             wanted = str(list(shape))
         message = f"`{held.name}` is {list(held.shape)}, and this layout makes it {wanted}"
@@ -312,10 +319,7 @@ class _Run:
         counts: dict[str, int] = {}
         for draft in self.drafts.values():
             if not draft.target.template.virtual and draft.dtype is not None and BY_NAME[draft.dtype].kind == "float":
-                count = 1
-                for size in draft.shape:
-                    count *= size
-                counts[draft.dtype] = counts.get(draft.dtype, 0) + max(1, count)
+                counts[draft.dtype] = counts.get(draft.dtype, 0) + max(1, prod(draft.shape))
         return max(counts, key=lambda name: counts[name]) if counts else "float32"
 
     def _framework(self, draft: _Draft) -> Framework:
@@ -355,7 +359,7 @@ class _Run:
             try:
                 held = draft.reads.get((path, link.spot(place)))
                 if held is None:
-                    gaps += _elements(size(node, place) for node in nodes)
+                    gaps += prod(size(node, place) for node in nodes)
                     return self.reader.filled(framework, 0, dtype, nodes, place, draft.name)
                 return self.reader.value(link, nodes, place, held, framework, dtype, self.differences, draft.name)
             except axes.Loose as loose:
@@ -364,15 +368,8 @@ class _Run:
 
         raw = axes.put(axes.nodes_of(draft.target.layout, draft.rest), draft.place, size, fetch)
         if gaps:
-            total = _elements(draft.shape)
+            total = prod(draft.shape)
             message = f"the rules fill {total - gaps} of the {total} elements of `{draft.name}`"
             label = Label(draft.target.span, "written here")
             raise CheckpointError(Diagnostic("incomplete", message, (label,)))
         return raw
-
-
-def _elements(sizes: Any) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total

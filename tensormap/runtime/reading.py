@@ -21,7 +21,7 @@ from tensormap.lowering import formulas, generator_shapes, plan
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.instances import Account, Instances, rest_of
 from tensormap.lowering.writer import ULPS
-from tensormap.runtime import axes, frameworks, generators
+from tensormap.runtime import axes, calling, frameworks, generators
 from tensormap.runtime.comparison import Array, Differences, Found
 from tensormap.runtime.frameworks import Framework
 from tensormap.runtime.link import Held, Link, Place
@@ -38,6 +38,7 @@ class Reader:
     virtuals: dict[str, Held] = field(default_factory=dict)
     tied: list[tuple[m.Rule, Held, Held]] = field(default_factory=list)
     _kept: dict[str, tuple[Framework, Any, str]] = field(default_factory=dict)
+    _results: calling.Results = field(default_factory=calling.Results)
 
     # --- which tensors ----------------------------------------------------------------------------------------------
 
@@ -123,18 +124,16 @@ class Reader:
 
     def _call(self, function: str, held: Held) -> tuple[Framework, Any, str]:
         """Call an extern. It sees numpy's arrays, so no gradient flows through it."""
-        opened = [self._open(each) for each in held.arguments]
-        dtype = held.dtype or opened[0][2]
-        made = np.asarray(externs.registered(function).function(*(f.host(raw, own) for f, raw, own in opened)))
-        if made.shape != held.shape:
-            message = f"`{held.name}` returned {list(made.shape)}, and its signature says {list(held.shape)}"
-            raise CheckpointError(Diagnostic("extern-result", message, (Label(held.tensor.span),)))
-        own = str(made.dtype.name)
-        return (
-            opened[0][0],
-            opened[0][0].adopt(frameworks.computed(plan.Operand(0), [made], [own], dtype, f"`{held.name}`")),
-            dtype,
-        )
+        framework, _, own = self._open(held.arguments[0])
+        dtype = held.dtype or own
+
+        def load(argument: Held, _: tuple[int, ...]) -> Array:
+            place, raw, kind = self._open(argument)
+            return place.host(raw, kind)
+
+        arguments = tuple((each, each.shape) for each in held.arguments)
+        called = calling.Called(held.name, function, arguments, held.shape)
+        return framework, framework.adopt(self._results.get(called, dtype, load)), dtype
 
     def framework(self, held: Held) -> Framework:
         return self._open(held)[0]
@@ -305,6 +304,8 @@ class Reader:
     def verify_tied(self, rule: m.Rule, one: Held, other: Held, differences: Differences) -> None:
         """Compare two whole tensors."""
         (framework, raw, dtype), (other_framework, base, _) = self._open(one), self._open(other)
+        if framework == other_framework and framework.same(raw, base):
+            return
         a, b = framework.host(raw, dtype), other_framework.host(base, dtype)
         whole = Found(one.shape, lambda: np.arange(a.size, dtype=np.int64).reshape(one.shape))
         differences.compare(rule, (one.name, other.name), a, b, whole, None)
@@ -312,6 +313,8 @@ class Reader:
     def verify(self, link: Link, place: Place, held: Held, differences: Differences) -> None:
         """Compare a link's only tensor with the constant or the generated tensor on the right."""
         framework, raw, dtype = self._open(held)
+        if not framework.has_values:
+            return
         piece = self._piece(raw, held, link.paths[0], None, place)
         found = framework.host(piece, dtype)
         if isinstance(link.right, m.Generated):
