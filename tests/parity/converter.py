@@ -22,12 +22,17 @@ def convert(folder: Path, file: Path, type_name: str) -> None:
     from conversion import ModelBase, get_model_architecture, get_model_class
     from conversion.base import ModelType
 
+    if not (folder / "tokenizer.json").exists():  # some look how many tokens there are
+        size = json.loads((folder / "config.json").read_text())["vocab_size"]
+        tokens = {"model": {"vocab": {str(k): k for k in range(size)}}, "added_tokens": []}
+        (folder / "tokenizer.json").write_text(json.dumps(tokens))
     logging.disable(logging.WARNING)
     try:
         settings = ModelBase.load_hparams(folder, is_mistral_format=False)
         kind = get_model_class(get_model_architecture(settings, ModelType.TEXT))
         own = type("Converter", (kind,), {"model_arch": kind.model_arch, "set_vocab": kind._set_vocab_none})
-        own(folder, gguf.LlamaFileType[type_name], file, eager=True).write()
+        settings.setdefault("n_ctx", settings.get("n_positions"))  # transformers 5 no longer writes it
+        own(folder, gguf.LlamaFileType[type_name], file, eager=True, hparams=settings).write()
     finally:
         logging.disable(logging.NOTSET)
 
