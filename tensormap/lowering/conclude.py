@@ -27,6 +27,10 @@ MOST_PLACES = 100_000
 def conclude(state: State) -> None:
     """Report contradictions, choices that are missing, dimensions that stay open, and requirements that fail."""
     findings = list(state.findings)
+    if any(each.slug == "wrong-model" for each in findings):
+        raise CheckpointError(
+            _unique([each for each in findings if each.slug == "wrong-model"])
+        )  # all else follows from it
     solution = state.solution
     if solution is not None:
         for each in solution.contradictions:
