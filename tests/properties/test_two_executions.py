@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import tensormap
+from tensormap import api
+from tensormap.checkpoints.lazy import LazyCatalog
+from tensormap.diagnostics import CheckpointError, MappingError
+from tensormap.lowering.bind import bind
+from tensormap.runtime import memory
+from tensormap.runtime.casts import numpy_dtype
 from tests import stored
+from tests.acceptance import conversions
 from tests.stored import Stored, read_safetensors
 
 DTYPES = [
@@ -279,6 +286,10 @@ def assert_same(actual, expected):
     stored.assert_same(found, {name: of(each) for name, each in expected.items()})
 
 
+def array(held):
+    return np.frombuffer(held.data, numpy_dtype(held.dtype)).reshape(held.shape)
+
+
 def of(array):
     return Stored(str(array.dtype), array.shape, array.tobytes())
 
@@ -344,3 +355,80 @@ def test_random_virtual_tensors(equation, dtype, random):
     note(text)
     tensors = source(first, dtype, random)
     check_both_ways(text, first.dims, tensors, target(second, target(first, tensors, dtype), dtype))
+
+
+# --- replicas, arithmetic and casts --------------------------------------------------------------------------------------------
+
+HOWS = ("", " by mean", " by sum", " by first")
+FORMULAS = ("{}", "{} + 1", "{} * 0.3", "-{}", "2 - {}", "{} / 4")
+STATED = ("", " as float32", " as bfloat16", " as float64")
+
+
+@st.composite
+def merges(draw):
+    """Draw an equation between replicated tensors and one tensor, and which replicas are alike."""
+    holes = draw(st.permutations(["q", "r"]))
+    held = draw(st.integers(0, 2))
+    name = ".".join(["left", *(f"{{{each}}}" for each in holes[:held])])
+    axes = " ".join(draw(st.permutations([*holes[held:], "a", "b"])))
+    formula, back = draw(st.sampled_from(FORMULAS)), draw(st.sampled_from(FORMULAS))
+    left = formula.format(f"{name} [{axes}]") + draw(st.sampled_from(STATED)) * (formula == "{}")
+    right = back.format(f"right [{draw(st.sampled_from(['a b', 'b a', '(a b)', '(b a)']))}]")
+    clauses = "".join(f" replicated {each}{draw(st.sampled_from(HOWS))}" for each in "qr")
+    return f"{left} <-> {right}{clauses}", (name, axes, holes[:held])
+
+
+def outcome(run):
+    try:
+        return {name: each if isinstance(each, Stored) else of(each) for name, each in run().items()}
+    except (CheckpointError, MappingError) as error:
+        return sorted({each.slug for each in error.diagnostics})
+
+
+@given(merges(), st.sampled_from(["int64", "float32", "float64", ml_dtypes.bfloat16]), st.booleans(), st.randoms())
+@settings(max_examples=60)
+def test_random_merges(equation, dtype, alike, random):
+    text, (name, axes, holes) = equation
+    note(text)
+    dims = {"q": 2, "r": 3, "a": 2, "b": 2}
+    values = np.random.default_rng(random.randrange(1000)).normal(size=(2, 3, 2, 2)) * 10
+    if alike:
+        values = np.broadcast_to(values[0, 0], values.shape)
+    order = "".join([*holes, *axes.split()])
+    values = values.transpose(["qrab".index(each) for each in order]).astype(dtype)
+    tensors = {}
+    for place in product(*(range(dims[each]) for each in holes)):
+        full = name
+        for hole, position in zip(holes, place, strict=True):
+            full = full.replace(f"{{{hole}}}", str(position))
+        tensors[full] = np.ascontiguousarray(values[place])
+    mapping = tensormap.loads(text)
+    in_memory = outcome(lambda: mapping.convert(tensors, to="right", set=dims))
+    assert in_memory == outcome(lambda: on_files(mapping, tensors, "right", dims))
+    if isinstance(in_memory, dict):
+        merged = {each: array(held) for each, held in in_memory.items()}
+        back = outcome(lambda: mapping.convert(merged, to="left", set=dims))
+        assert back == outcome(lambda: on_files(mapping, merged, "left", dims))
+
+
+# --- the shipped mappings, on checkpoints that the real programs wrote -----------------------------------------------------------
+
+
+@conversions.each(conversions.ALL)
+def test_checkpoints_of_real_programs(conversion):
+    mapping = tensormap.load(conversion.mapping)
+    files = {name: Path(each) for name, each in conversion.configs.items()}
+    plan = tensormap.plan(mapping, conversion.source, to=conversion.to, set=dict(conversion.set), **files)
+    turned, opened = api._open(
+        mapping.resolved, conversion.source, conversion.to, dict(conversion.set), tuple(files.values())
+    )
+    bound = bind(
+        turned,
+        opened.catalog,
+        config=opened.config,
+        config_name=opened.config_name,
+        settings=conversion.set,
+        preset=opened.preset,
+    )
+    found = memory.convert(bound, LazyCatalog(opened.catalog))
+    assert_same(found, dict(plan.iter_tensors()))
