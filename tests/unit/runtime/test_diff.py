@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tensormap.diagnostics import CheckpointError
+from tensormap.lowering.plan import Copy, Region
 from tensormap.runtime import equality
 from tensormap.runtime.diff import TensorDifference, diff
 from tensormap.runtime.execute import run
@@ -145,3 +146,20 @@ def test_other_names_shapes_and_layouts_are_seen(done):
     extra = replace(catalog.files[0], path="turned.bin", size=status.st_size, mtime_ns=status.st_mtime_ns)
     found = compare(plan, replace(catalog, tensors=tensors, files=(*catalog.files, extra)))
     assert [(each.name, each.reason) for each in found] == [("t0", "shape"), ("t1", "missing"), ("mine", "added")]
+
+
+def test_the_first_difference_is_the_first_in_the_tensor(tmp_path):
+    """Work is done in the order of the source, where the halves lie the other way round."""
+    bench = Bench(tmp_path)
+    (index,) = bench.source("a.bin", {"a": random_array((2, 1 << 19), "uint8", 1)})
+    half = 1 << 19
+    steps = [Copy((half,), Region(index, half * (1 - k), (1,)), Region(0, half * k, (1,))) for k in range(2)]
+    bench.output("out.bin", [("t", "uint8", (2, half))], steps)
+    plan = bench.plan()
+    run(plan, tmp_path / "target")
+    data = bytearray((tmp_path / "target" / "out.bin").read_bytes())
+    for position in (5, half + 7):
+        data[4 + position] ^= 1
+    (tmp_path / "target" / "out.bin").write_bytes(data)
+    (found,) = compare(plan, catalog_of(plan, tmp_path / "target"))
+    assert (found.count, found.coordinates) == (2, (0, 5))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tensormap.lowering.plan import Copy, Region
-from tensormap.runtime import execute, kernels, tiling
+from tensormap.runtime import execute, kernels, tiling, writing
 from tensormap.runtime.boxes import row_major
 from tensormap.runtime.iterate import iter_tensors
 from tensormap.runtime.verify import compare
@@ -99,7 +100,26 @@ def build(bench: Bench, number: int, dtype: str, drawn) -> tuple[tuple[int, ...]
     return shape, steps, expected
 
 
-@settings(max_examples=150)
+@pytest.fixture
+def writes(monkeypatch):
+    """Every range of bytes that is written, by file."""
+    seen: dict[str, list[tuple[int, int]]] = {}
+    original = writing.Writing.write
+
+    def write(self, offset, data):
+        seen.setdefault(str(self.path), []).append((offset, offset + len(data)))
+        original(self, offset, data)
+
+    monkeypatch.setattr(writing.Writing, "write", write)
+    return seen
+
+
+def overlaps(ranges):
+    ordered = sorted(ranges)
+    return [(left, right) for left, right in pairwise(ordered) if left[1] > right[0]]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.sampled_from(SAME), mosaics()), min_size=1, max_size=4),
     st.sampled_from([None, 1, 2, 16, 100, 4096]),
@@ -107,7 +127,8 @@ def build(bench: Bench, number: int, dtype: str, drawn) -> tuple[tuple[int, ...]
     st.booleans(),
     st.randoms(use_true_random=False),
 )
-def test_random_boxes(tensors, tile, workers, gap, random):
+def test_random_boxes(writes, tensors, tile, workers, gap, random):
+    writes.clear()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         made, steps, expected = [], [], []
@@ -132,4 +153,6 @@ def test_random_boxes(tensors, tile, workers, gap, random):
         assert compare(plan, catalog_of(plan, target)) == ()
         if gap:
             assert data.count(b".....") >= len(expected)
+        elif tensors:
+            assert [overlaps(ranges) for ranges in writes.values()] == [[]]
         assert sorted(Path(folder).iterdir()) == [bench.root, target]
