@@ -80,10 +80,13 @@ class Mapping:
         """
         from tensormap.runtime import memory
 
-        catalog = memory.catalog(tensors)
-        turned = direction.turn(self.resolved, to, catalog.tensors)
+        turned = direction.turn(self.resolved, to, tensors)
+        read, written = (side.separator for side in turned.sides)
+        dotted = {name.replace(read, "."): tensor for name, tensor in tensors.items()}
+        catalog = memory.catalog(dotted)
         bound = bind(turned, catalog, config=config or {}, config_name="the config", settings=settings_of(set))
-        return memory.convert(bound, tensors, dtype=_dtype(dtype))
+        converted = memory.convert(bound, dotted, dtype=_dtype(dtype))
+        return {name.replace(".", written): tensor for name, tensor in converted.items()}
 
 
 @dataclass(frozen=True, slots=True)

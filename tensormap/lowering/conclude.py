@@ -33,12 +33,12 @@ def conclude(state: State) -> None:
         )  # all else follows from it
     solution = state.solution
     if solution is not None:
+        findings.extend(_requirements(state))
         for each in solution.contradictions:
             if state.trust == "shapes" and _overruled(each):
                 state.notes.append(f"overruled by the shapes: {each.message}")
             else:
                 findings.append(_contradiction(each))
-        findings.extend(_requirements(state))
     if findings:
         raise CheckpointError(_unique(findings))
     missing = _choices(state)

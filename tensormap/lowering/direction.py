@@ -44,7 +44,8 @@ def fit(mapping: m.Mapping, tensors: Map[str, Any]) -> float:
         if not template.wild
         for shape in shapes(template)
     }
-    return sum(skeleton(name)[0] in forms for name in tensors) / len(tensors)
+    separator = mapping.sides[0].separator
+    return sum(skeleton(name.replace(separator, "."))[0] in forms for name in tensors) / len(tensors)
 
 
 def best(mapping: m.Mapping, tried: Sequence[tuple[float, m.Mapping, Any]]) -> tuple[m.Mapping, Any]:

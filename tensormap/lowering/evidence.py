@@ -16,7 +16,7 @@ from tensormap.language import syntax
 from tensormap.language.arithmetic import same
 from tensormap.language.expressions import Missing, evaluate, invert, nested
 from tensormap.language.expressions import names as names_in
-from tensormap.language.layout import Layout, Rest, size
+from tensormap.language.layout import Layout, Leaf, Rest, size
 from tensormap.language.names import NumberHole, Shape
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression
@@ -125,10 +125,29 @@ def from_shape(tensor: m.Tensor, entry: Entry, place: Map[str, int], known: Know
             continue
         at = k if rest is None or k < rest else k - len(axes) + len(shape)
         polynomial = settle(size(axis), known, place)
+        if any(name.endswith("]") for name in polynomial.dimensions):
+            continue  # a size for each position: `listed` reads the whole list
         span = axis.span or tensor.layout.span or tensor.span
         text = f"{entry.info.name} is {list(shape)}"
         equations.append(Equation(polynomial, shape[at], Witness(text, span, SHAPE)))
     return tuple(equations)
+
+
+def listed(
+    tensor: m.Tensor, entries: Sequence[tuple[Entry, Map[str, int]]], known: Known
+) -> dict[str, tuple[int, ...]]:
+    """Read lists such as `v` of `[v[r] e]` off the shapes of all positions, where every position is there."""
+    found: dict[str, tuple[int, ...]] = {}
+    for k, axis in enumerate(tensor.layout.axes):
+        if not isinstance(axis, Leaf) or axis.atom.of is None or axis.per != 1 or Rest in map(type, tensor.layout.axes):
+            continue
+        base = axis.atom.name.partition("[")[0]
+        if not isinstance(known.evaluate(syntax.Name(base, tensor.span)), Missing):
+            continue
+        sizes = {place[axis.atom.of]: entry.info.shape[k] for entry, place in entries if axis.atom.of in place}
+        if sizes and set(sizes) == set(range(len(sizes))):
+            found[base] = tuple(sizes[position] for position in range(len(sizes)))
+    return found
 
 
 def settle(polynomial: Polynomial, known: Known, place: Map[str, int]) -> Polynomial:

@@ -10,7 +10,7 @@ from tensormap.diagnostics import Diagnostic, Label, Span
 from tensormap.language import mapping as m
 from tensormap.language import syntax
 from tensormap.language.expressions import Missing
-from tensormap.language.layout import Node, Rest
+from tensormap.language.layout import Node, Rest, atoms
 from tensormap.language.layout import size as axis_size
 from tensormap.language.names import NumberHole, Shape, shapes
 from tensormap.language.polynomial import Polynomial
@@ -95,6 +95,9 @@ def read_shapes(state: State) -> bool:
         if all(isinstance(axis, Rest) for axis in use.tensor.layout.axes) or undecided(use.rule, state):
             continue
         shared = any(_rivals(use, other, state) for other in groups[use.shape.text])
+        if any(atom.of is not None for atom in atoms(use.tensor.layout)):
+            for name, sizes in evidence.listed(use.tensor, tuple(_every(use, state)), state.known).items():
+                changed |= state.known.put(name, sizes)
         for entry, place in _meant(use, state, shared=shared):
             mark = (use.rule.number, use.shape.text + str(use.tensor.span.start), entry.info.shape)
             if mark in state.done:
@@ -107,6 +110,14 @@ def read_shapes(state: State) -> bool:
             else:
                 state.equations.extend(found)
     return changed
+
+
+def _every(use: Use, state: State) -> Iterator[tuple[Entry, Map[str, int]]]:
+    """List all names of a use with their positions."""
+    for entry in state.names.groups.get(use.shape.text, ()):
+        place = positions(use.shape, entry.numbers, state.known.size, state.known.count)
+        if place is not None:
+            yield entry, place
 
 
 def _groups(uses: Iterable[Use]) -> dict[str, list[Use]]:

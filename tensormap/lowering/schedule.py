@@ -75,6 +75,8 @@ def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -
     if side.files:
         outputs = _by_pattern(bound, drafts, metadata, config)
     else:
+        for draft in drafts:
+            draft.name = draft.name.replace(".", side.separator)
         outputs, index = _by_size(drafts, metadata, options.max_shard_size)
         texts.extend(index)
     texts.extend(config_texts(side, config))
@@ -240,8 +242,9 @@ def _by_pattern(
                 continue
             place = {key: int(value) for key, value in match.groupdict().items()} if match else {}
             inner = draft.name[match.end() :] if match else draft.name
-            path = Pattern(each.line.pattern).format(place)
-            keys = _keys(each.line, place, inner)
+            pattern = Pattern(each.line.pattern)
+            path = pattern.format(dict.fromkeys(pattern.names(), 0) | place)  # a number of no index may be any: `part-{k}`
+            keys = _keys(each.line, place, inner, side.separator)
             groups.setdefault(path, (each, place, []))[2].append((keys, draft))
             break
         else:
@@ -282,10 +285,10 @@ def _matcher(line: syntax.Files) -> Any:
     return Pattern(line.prefix).expression() if line.prefix is not None else None
 
 
-def _keys(line: syntax.Files, place: Map[str, int], inner: str) -> tuple[str, ...]:
+def _keys(line: syntax.Files, place: Map[str, int], inner: str, separator: str) -> tuple[str, ...]:
     at = tuple(Pattern(line.at).format(place).split(".")) if line.at else ()
     under = Pattern(line.under).format(place) if line.under else ""
-    return (*at, under + inner)
+    return (*at, under + inner.replace(".", separator))
 
 
 def _ranges(line: syntax.Files, bound: Bound) -> Iterator[dict[str, int]]:
@@ -319,7 +322,7 @@ def _pattern_file(
     if Path(path).suffix == ".gguf":
         origin = {key: value for key, value in metadata.items() if key.startswith("tensormap.")}
         layout = gguf_layout.layout(
-            [(".".join(keys), dtype, shape) for keys, dtype, shape in described], config | origin
+            [(".".join(keys), dtype, shape) for keys, dtype, shape in described], {**config, **origin}
         )
         return _file(path, "gguf", drafts, layout)
     tree: dict[str, Any] = {}

@@ -23,7 +23,6 @@ from tensormap.language import syntax
 from tensormap.language.expressions import Missing, evaluate, nested
 from tensormap.language.expressions import names as names_in
 
-
 ANY = "model"
 """What is written for a `*` in the name of a file."""
 
@@ -59,7 +58,25 @@ def open_side(
             objects = {f"{catalog.files[0].path}:{key}": value for key, value in objects.items()}
     files, config = _config(side, root, base, config_paths, objects)
     name = ", ".join(path.name for path in files) or "the config"
-    return Opened(catalog, config, name, files, preset, base)
+    return Opened(_dotted(catalog, side), config, name, files, preset, base)
+
+
+def _dotted(catalog: Catalog, side: m.Side) -> Catalog:
+    """Give every name dots where the side's files have its own separator."""
+    if side.separator == ".":
+        return catalog
+    tensors: dict[str, TensorInfo] = {}
+    for name, info in catalog.tensors.items():
+        dotted = name.replace(side.separator, ".")
+        if dotted in tensors:
+            raise CheckpointError(
+                Diagnostic(
+                    "duplicate-tensor",
+                    f"`{name}` and `{tensors[dotted].name}` are one name once `{side.separator}` is read as a dot",
+                )
+            )
+        tensors[dotted] = replace(info, name=dotted)
+    return replace(catalog, tensors=tensors)
 
 
 def _base(side: m.Side, root: Path) -> Path:

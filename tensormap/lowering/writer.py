@@ -419,41 +419,51 @@ class Writer:
         target: plan.Region,
     ) -> None:
         """Replace a virtual operand by the pieces that it was made of."""
-        if len(operands) != 1 or not isinstance(operands[0], tuple):
+        at = [k for k, each in enumerate(operands) if isinstance(each, tuple)]
+        virtual = operands[at[0]]
+        if len(at) != 1 or not isinstance(virtual, tuple):
             raise CheckpointError(
                 Diagnostic(
                     "virtual-arithmetic",
-                    "a virtual tensor cannot be combined with another tensor in one formula",
+                    "two virtual tensors cannot be combined in one formula",
                     (Label(self.rule.span),),
                 )
             )
-        held, part, where = operands[0]
-        read = Box(
-            offset_at(part, where),
-            (target.offset,),
-            tuple(Axis(size, part.strides[k], (target.strides[k],)) for k, size in enumerate(boxed.sizes)),
-        )
+        held, part, where = virtual
+        moving = [target, *(each for each in operands if isinstance(each, plan.Region))]
+        axes = [
+            Axis(size, part.strides[k], tuple(region.strides[k] for region in moving))
+            for k, size in enumerate(boxed.sizes)
+        ]
+        still = [axis for axis in axes if axis.stride == 0]  # the virtual tensor is repeated along these
+        origin = tuple(region.offset for region in moving)
+        read = Box(offset_at(part, where), origin, tuple(axis for axis in axes if axis.stride))
         filled = 0
         for piece, tensors, inner in held.pieces:
             for meeting in intersect(piece, read):
+                sizes = (*(axis.size for axis in still), *meeting.sizes)
                 regions = [
                     plan.Region(
                         tensor,
                         meeting.one[0][k],
-                        tuple(payload[k] for payload in meeting.one[1]),
+                        (*(0 for _ in still), *(payload[k] for payload in meeting.one[1])),
                     )
                     for k, tensor in enumerate(tensors)
                 ]
-                for tensor in tensors:
-                    draft.first = min(draft.first, tensor)
-                spot = plan.Region(0, meeting.other[0][0], tuple(payload[0] for payload in meeting.other[1]))
-                whole = (
-                    formulas.substitute(formula, (inner,))
-                    if not isinstance(inner, plan.Scalar)
-                    else (inner if isinstance(formula, plan.Operand) else formulas.substitute(formula, (inner,)))
-                )
-                filled += count_of(meeting.sizes)
-                self._emit(draft, meeting.sizes, regions, whole, spot)
+                spots = [
+                    plan.Region(
+                        region.tensor,
+                        meeting.other[0][k],
+                        (*(axis.payload[k] for axis in still), *(payload[k] for payload in meeting.other[1])),
+                    )
+                    for k, region in enumerate(moving)
+                ]
+                numbers = iter(range(len(tensors), len(tensors) + len(operands)))
+                values = tuple(inner if k == at[0] else plan.Operand(next(numbers)) for k in range(len(operands)))
+                whole = formulas.substitute(formula, values)
+                draft.first = min(draft.first, *tensors, draft.first)
+                filled += count_of(sizes)
+                self._emit(draft, sizes, [*regions, *spots[1:]], whole, spots[0])
         if filled != count_of(boxed.sizes):
             draft.covered += filled - count_of(boxed.sizes)
 

@@ -153,3 +153,51 @@ def _same(got: dict[str, Any], wanted: Tensors) -> None:
     assert sorted(got) == sorted(wanted)
     for name, each in wanted.items():
         np.testing.assert_array_equal(np.asarray(got[name]), each, err_msg=name, strict=True)
+
+
+def _scaled_virtual() -> tuple[str, dict[str, int], Tensors, Tensors]:
+    """A virtual tensor in a formula with a stored one, and repeated along an axis."""
+    a, s = _fresh(2, 3), _fresh(6, start=10)
+    text = "a.{r} [n] <-> $t [(r n)]\n$t [(p q)] * s [(p q)] -> k [p c q]   replicated c"
+    product = (a.reshape(-1) * s).reshape(3, 2)
+    return (
+        text,
+        {"r": 2, "n": 3, "p": 3, "q": 2, "c": 4},
+        {"a.0": a[0], "a.1": a[1], "s": s},
+        {"k": np.repeat(product[:, None], 4, axis=1)},
+    )
+
+
+def test_a_virtual_tensor_in_a_formula(tmp_path: Path) -> None:
+    text, dims, left, right = _scaled_virtual()
+    _same(tensormap.loads(text).convert(left, to="right", set=dims), right)
+    (tmp_path / "in").mkdir()
+    save_file(left, tmp_path / "in" / "model.safetensors")
+    tensormap.apply(tensormap.loads(text), tmp_path / "in", tmp_path / "out", to="right", set=dims)
+    _same(load_file(tmp_path / "out" / "model.safetensors"), right)
+
+
+def test_a_list_of_sizes_is_read_off_the_shapes(tmp_path: Path) -> None:
+    w = _fresh(9, 2)
+    pieces = {"0.w": w[:4], "1.w": w[4:6], "2.w": w[6:]}
+    mapping = tensormap.loads("{r}.w [v[r] e] <-> w [(r v[r]) e]")
+    _same(mapping.convert(pieces, to="right"), {"w": w})
+    (tmp_path / "in").mkdir()
+    save_file({name: each.copy() for name, each in pieces.items()}, tmp_path / "in" / "model.safetensors")
+    tensormap.apply(mapping, tmp_path / "in", tmp_path / "out", to="right")
+    _same(load_file(tmp_path / "out" / "model.safetensors"), {"w": w})
+
+
+def test_a_side_with_its_own_separator(tmp_path: Path) -> None:
+    text = 'mapping a <-> b\nside b {\n    path "/"\n}\nindex i < n\nx.{i}.w [p q] <-> y.{i}.w [q p]'
+    left = {"x.0.w": _fresh(2, 3), "x.1.w": _fresh(2, 3, start=9)}
+    right = {name.replace("x", "y").replace(".", "/"): each.T for name, each in left.items()}
+    mapping = tensormap.loads(text)
+    _same(mapping.convert(left, to="b"), right)
+    _same(mapping.convert(right, to="a"), left)
+    (tmp_path / "in").mkdir()
+    save_file(left, tmp_path / "in" / "model.safetensors")
+    tensormap.apply(mapping, tmp_path / "in", tmp_path / "there")
+    _same(load_file(tmp_path / "there" / "model.safetensors"), right)
+    tensormap.apply(mapping, tmp_path / "there", tmp_path / "back")
+    _same(load_file(tmp_path / "back" / "model.safetensors"), left)
