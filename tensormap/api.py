@@ -5,8 +5,10 @@ Knows how the parts fit together and nothing of how they work.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -156,11 +158,44 @@ def plan(
     MappingError: the mapping, a setting or a choice; CheckpointError: the checkpoint, or it does not fit.
     """
     held = mapping if isinstance(mapping, Mapping) else load(mapping)
-    root = Path(source)
+    with _no_collection():
+        return _plan(
+            held,
+            Path(source),
+            to,
+            settings_of(set),
+            Options(_dtype(dtype), parse_size(max_shard_size), VERSION),
+            _paths(config),
+            like,
+            trust,
+        )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for garbage: a plan is a million small objects, none of them garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _plan(
+    held: Mapping,
+    root: Path,
+    to: str | None,
+    settings: dict[str, Any],
+    wanted: Options,
+    config: tuple[Path, ...],
+    like: str | Path | None,
+    trust: str | None,
+) -> Plan:
     if not root.exists():
         raise CheckpointError(Diagnostic("no-checkpoint", f"there is no `{root}`"))
-    settings = settings_of(set)
-    turned, opened = _open(held.resolved, root, to, settings, _paths(config))
+    turned, opened = _open(held.resolved, root, to, settings, config)
     direction.refuse_own_output(turned, opened.catalog)
     bound = bind(
         turned,
@@ -171,8 +206,7 @@ def plan(
         trust=trust or "",
         preset=opened.preset,
     )
-    options = Options(_dtype(dtype), parse_size(max_shard_size), VERSION)
-    made = schedule(bound, lower(bound, dtype=options.dtype), opened, options)
+    made = schedule(bound, lower(bound, dtype=wanted.dtype), opened, wanted)
     if like is not None:
         written = turned.sides[1]
         reference = open_side(turned, written, Path(like), settings, ()) if written.files else None
