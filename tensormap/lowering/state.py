@@ -107,4 +107,6 @@ def tensors_of(term: m.Term) -> tuple[m.Tensor, ...]:
 
 
 def word(value: Any) -> str:
-    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    """Return a value as the word that names a variant."""
+    named = {True: "true", False: "false", None: "none"}
+    return named[value] if value is None or isinstance(value, bool) else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -27,6 +28,7 @@ ULPS = 2
 
 
 _Operand: TypeAlias = "plan.Region | tuple[Virtual, Placed, Map[str, int]]"
+_Spot: TypeAlias = tuple[int, tuple[int, ...]]
 
 
 class Writer:
@@ -377,14 +379,39 @@ class Writer:
         return plan.Function(hows.pop(), tuple(formulas.shift(one, k * per) for k in range(count)))
 
     def _verify_replica(self, boxed: Boxed, replica: Sequence[_Operand], base: Sequence[_Operand]) -> None:
+        where = self.run.where(self.rule)
         for one, first in zip(replica, base, strict=True):
-            if isinstance(one, tuple) or isinstance(first, tuple):
-                message = "replicas of a virtual tensor cannot be compared"
-                raise CheckpointError(Diagnostic("virtual-arithmetic", message, (Label(self.rule.span),)))
-            if one != first:
-                self.run.verifications.append(
-                    plan.Verify(boxed.sizes, (one,), plan.Operand(0), first, self.run.where(self.rule))
-                )
+            if one == first:
+                continue
+            for sizes, mine, (there,) in self._stored(boxed.sizes, one, (_spot(first),)):
+                moved = first if isinstance(first, tuple) else replace(first, offset=there[0], strides=there[1])
+                for met, expected, (here,) in self._stored(sizes, moved, ((mine.offset, mine.strides),), there):
+                    region = plan.Region(mine.tensor, *here)
+                    self.run.verifications.append(plan.Verify(met, (region,), plan.Operand(0), expected, where))
+
+    def _stored(
+        self, sizes: tuple[int, ...], operand: _Operand, along: tuple[_Spot, ...], spot: _Spot | None = None
+    ) -> Iterator[tuple[tuple[int, ...], plan.Region, tuple[_Spot, ...]]]:
+        """Yield the pieces of stored tensors that an operand is made of, each with its part of what goes `along` with it. `spot`
+        says where to read a virtual operand, if not all of it.
+        """
+        if isinstance(operand, plan.Region):
+            yield sizes, operand, along
+            return
+        offset, strides = spot or _spot(operand)
+        payload = tuple(start for start, _ in along)
+        axes = [Axis(size, strides[k], tuple(each[k] for _, each in along)) for k, size in enumerate(sizes)]
+        read = Box(offset, payload, tuple(axis for axis in axes if axis.stride))
+        for piece, tensors, inner in operand[0].pieces:
+            for meeting in intersect(piece, read):
+                if not isinstance(inner, plan.Operand) or any(axis.stride == 0 for axis in axes):
+                    message = "replicas of a virtual tensor that is computed or repeated cannot be compared"
+                    raise CheckpointError(Diagnostic("virtual-arithmetic", message, (Label(self.rule.span),)))
+                start, steps = meeting.one
+                mine = tuple(step[inner.index] for step in steps)
+                origin, moves = meeting.other
+                spots = tuple((origin[k], tuple(move[k] for move in moves)) for k in range(len(along)))
+                yield meeting.sizes, plan.Region(tensors[inner.index], start[inner.index], mine), spots
 
     def _emit(
         self,
@@ -556,6 +583,14 @@ class Writer:
                     for k, each in enumerate(sources)
                 )
                 self.run.verifications.append(plan.Verify(meeting.sizes, spots, formula, expected, where, ulps))
+
+
+def _spot(operand: _Operand) -> _Spot:
+    """Return where an operand begins in its tensor, and its strides there."""
+    if isinstance(operand, plan.Region):
+        return operand.offset, operand.strides
+    _, part, place = operand
+    return offset_at(part, place), part.strides
 
 
 def _places(each: Pair) -> Iterator[Place]:
