@@ -1,8 +1,8 @@
 """Run checkpoints in Megatron-Core on CPU, a process for every rank: `python -m tests.parity.megatron_ranks`.
 
 Each line of standard input is a job as JSON: `folder` (as Megatron saves it with `--ckpt-format torch`), `tokens` and `logits`
-(torch files: read, written), `world` (how many processes). Each is answered by `ok`. Models are made of the `args` in the checkpoint as
-megatron/training/arguments.py (core_transformer_config_from_args) and gpt_builders.py do, and loaded strictly.
+(torch files: read, written), `world` (how many processes). Each is answered by `ok`. Models are made of the `args` in the
+checkpoint as megatron/training/arguments.py (core_transformer_config_from_args) and gpt_builders.py do, and loaded strictly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 
 torch.set_num_threads(1)
-torch.cuda.current_device = lambda: "cpu"  # type: ignore[assignment,return-value]
+torch.cuda.current_device = "cpu".__str__  # type: ignore[assignment,return-value]
 torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
 _ones = torch.ones
 torch.ones = lambda *sizes, device=None, **more: _ones(*sizes, **more)  # type: ignore[assignment]
@@ -99,7 +99,7 @@ def config_of(args: Namespace) -> TransformerConfig:
     )
 
 
-def build(args: Namespace, first: bool, last: bool) -> GPTModel:
+def build(args: Namespace, *, first: bool, last: bool) -> GPTModel:
     config = config_of(args)
     if getattr(args, "num_experts", None):
         spec = get_gpt_decoder_block_spec(config, use_transformer_engine=False, normalization=args.normalization)
@@ -135,9 +135,11 @@ def without_te(state: dict[str, Any]) -> dict[str, Any]:
     tp, rank = ps.get_tensor_model_parallel_world_size(), ps.get_tensor_model_parallel_rank()
     for name, value in state.items():
         for fused, apart in WITHOUT_TE.items():
-            name = name.replace(fused, apart)  # noqa: PLW2901
-        name = re.sub(r"experts\.(linear_fc.)\.weight(\d+)", r"experts.local_experts.\2.\1.weight", name)  # noqa: PLW2901
-        found[name] = value.chunk(tp)[rank] if name.endswith("_down_proj.weight") else value  # whole on every rank there
+            name = name.replace(fused, apart)
+        name = re.sub(r"experts\.(linear_fc.)\.weight(\d+)", r"experts.local_experts.\2.\1.weight", name)
+        found[name] = (
+            value.chunk(tp)[rank] if name.endswith("_down_proj.weight") else value
+        )  # whole on every rank there
     return found
 
 
@@ -149,7 +151,7 @@ def directory(folder: Path) -> Path:
 
 def run(rank: int, job: dict[str, Any], meeting: str) -> None:
     folder = directory(Path(job["folder"]))
-    args = torch.load(sorted(folder.glob("mp_rank_*/*.pt"))[0], weights_only=True)["args"]
+    args = torch.load(min(folder.glob("mp_rank_*/*.pt")), weights_only=True)["args"]
     ep = getattr(args, "expert_model_parallel_size", 1)
     pp = args.pipeline_model_parallel_size
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=job["world"])
@@ -165,7 +167,7 @@ def run(rank: int, job: dict[str, Any], meeting: str) -> None:
     state = torch.load(folder / name / "model_optim_rng.pt", weights_only=True)
     assert state["checkpoint_version"] == 3.0
     first, last = ps.is_pipeline_first_stage(), ps.is_pipeline_last_stage()
-    model = build(args, first, last)
+    model = build(args, first=first, last=last)
     te = args.transformer_impl == "transformer_engine"
     model.load_state_dict(without_te(state["model"]) if te else state["model"], strict=True)
     tokens = torch.load(job["tokens"], weights_only=True)

@@ -38,7 +38,8 @@ def megatron(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Megatron]:
         )
 
         def run(checkpoint: Path, tokens: torch.Tensor, world: int) -> torch.Tensor:
-            assert process.stdin is not None and process.stdout is not None
+            assert process.stdin is not None
+            assert process.stdout is not None
             torch.save(tokens, folder / "tokens.pt")
             job = {"folder": str(checkpoint), "tokens": str(folder / "tokens.pt"), "world": world}
             print(json.dumps(job | {"logits": str(folder / "logits.pt")}), file=process.stdin, flush=True)
@@ -55,7 +56,9 @@ def megatron(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Megatron]:
 def test_megatron_computes_the_same(case: Case, megatron: Megatron, tmp_path: Path) -> None:
     model = save(case, tmp_path / "hf")
     inputs = random_tokens(model)
-    tensormap.apply(tensormap.load(case.mapping), tmp_path / "hf", tmp_path / "megatron", to="megatron", set=dict(case.set))
+    tensormap.apply(
+        tensormap.load(case.mapping), tmp_path / "hf", tmp_path / "megatron", to="megatron", set=dict(case.set)
+    )
     world = len(list(tmp_path.glob("megatron/*/*/*.pt")))
     found = megatron(tmp_path / "megatron", inputs["input_ids"], world)
     assert_close(found[..., : model.config.vocab_size], logits(model, inputs), 2e-5)

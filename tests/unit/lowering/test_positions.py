@@ -53,4 +53,6 @@ def test_stages_of_unequal_length_are_read_off_the_names(tmp_path: Path) -> None
     tensormap.apply(tensormap.loads(STAGES), tmp_path / "a", tmp_path / "b", to="b")
     expected = {f"{n}.w": tensor for n, tensor in enumerate(tensors.values())}
     found = read_safetensors(tmp_path / "b")
-    assert {name: each.tensor().tolist() for name, each in found.items()} == {k: v.tolist() for k, v in expected.items()}
+    assert {name: each.tensor().tolist() for name, each in found.items()} == {
+        k: v.tolist() for k, v in expected.items()
+    }

@@ -91,3 +91,30 @@ def test_the_config_inside_says_which_form_it_is(tmp_path: Path, form: str, shap
         _rank(tmp_path / "a" / f"rank_00_{k:03}", hidden_size=4, form=form)
     tensormap.apply(tensormap.loads(TEXT), tmp_path / "a", tmp_path / "b", to="b")
     assert read_safetensors(tmp_path / "b")["w.weight"].shape == shape
+
+
+PARTS = """
+mapping a <-> b
+side a {
+    files "rank-{r}-part-{k}.safetensors" as {r}.
+}
+index r < 2
+{r}.w [x] <-> w [(r x)]
+{r}.v [x] <-> v [(r x)]
+"""
+
+
+def test_a_number_that_no_index_gives_is_any_when_read_and_0_when_written(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for r in range(2):
+        for k, name in enumerate("wv"):
+            save_file({name: torch.tensor([r, k])}, tmp_path / "a" / f"rank-{r}-part-{k}.safetensors")
+    mapping = tensormap.loads(PARTS)
+    tensormap.apply(mapping, tmp_path / "a", tmp_path / "b", to="b")
+    found = {name: each.tensor().tolist() for name, each in read_safetensors(tmp_path / "b").items()}
+    assert found == {"w": [0, 0, 1, 0], "v": [0, 1, 1, 1]}
+    tensormap.apply(mapping, tmp_path / "b", tmp_path / "back", to="a")
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == [
+        "rank-0-part-0.safetensors",
+        "rank-1-part-0.safetensors",
+    ]
