@@ -28,7 +28,7 @@ CONFIG = {
     "qk_rope_head_dim": 6,
     "v_head_dim": 44,
     "intermediate_size": 260,
-    "moe_intermediate_size": 129,
+    "moe_intermediate_size": 136,
     "n_routed_experts": 4,
     "n_group": 2,
     "topk_group": 1,

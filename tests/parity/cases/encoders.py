@@ -41,6 +41,20 @@ WHISPER = {
     "max_target_positions": 20,
 }
 
+DINO = {"hidden_size": 24, "num_attention_heads": 4, "num_hidden_layers": 2} | IMAGE
+T5 = {
+    "d_model": 24,
+    "d_kv": 5,
+    "d_ff": 52,
+    "num_layers": 3,
+    "num_decoder_layers": 2,
+    "num_heads": 4,
+    "vocab_size": 99,
+    "relative_attention_num_buckets": 12,
+    "decoder_start_token_id": 0,
+}
+ALBERT = BERT | {"embedding_size": 16, "hidden_act": "gelu", "num_hidden_layers": 3}
+
 
 def _noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(3))
@@ -76,5 +90,32 @@ CASES = (
     _vit("twelve-layers", VIT | {"num_hidden_layers": 12}, HEADS),
     Case("towers", "clip/openai", "CLIPModel", CLIP, "openai", inputs=images_and_text),
     Case("towers-gelu", "clip/openai", "CLIPModel", GELU_CLIP, "openai", inputs=images_and_text),
+    Case("base", "dinov2/facebook", "Dinov2Model", DINO, "facebook", back=HEADS, inputs=images),
+    Case(
+        "gated",
+        "dinov2/facebook",
+        "Dinov2Model",
+        DINO | {"use_swiglu_ffn": True, "num_hidden_layers": 11},
+        "facebook",
+        back=HEADS,
+        inputs=images,
+    ),
+    Case("relu", "t5/t5x", "T5ForConditionalGeneration", T5, "t5x"),
+    Case(
+        "gated",
+        "t5/t5x",
+        "T5ForConditionalGeneration",
+        T5 | {"feed_forward_proj": "gated-gelu", "num_layers": 11},
+        "t5x",
+    ),
+    Case(
+        "shared-layer",
+        "albert/electra",
+        "AlbertForMaskedLM",
+        ALBERT,
+        "electra",
+        here="albert",
+        other="ElectraForMaskedLM",
+    ),
     Case("small", "whisper/openai", "WhisperForConditionalGeneration", WHISPER, "openai", inputs=sound),
 )
