@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ import torch
 
 import tensormap
 from tests.parity.cases import encoders
-from tests.parity.harness import assert_close, load_strictly, logits, save
+from tests.parity.harness import assert_close, load_strictly, logits, random_tokens, save
 from tests.parity.optional import peer
-from tests.stored import read_safetensors
+from tests.stored import Stored, assert_same, read_safetensors
 
 CASES = {str(case): case for case in encoders.CASES}
 
@@ -110,3 +112,81 @@ def test_whisper_in_whisper(tmp_path: Path) -> None:
     with torch.no_grad():
         found = twin(inputs["input_features"], inputs["decoder_input_ids"])
         assert_close(found, logits(model, inputs), 2e-5)
+
+
+def test_published_albert(tmp_path: Path) -> None:
+    """A published model in a file as torch 1.5 wrote them: ELECTRA computes the same from twelve copies of its layer."""
+    found = importlib.util.find_spec("rxnmapper")  # importing it would need more
+    if found is None or found.origin is None:
+        pytest.skip("rxnmapper is not installed")
+    folder = Path(found.origin).parent / "models" / "transformers" / "albert_heads_8_uspto_all_1310k"
+    mapping = tensormap.load("albert/electra")
+    tensormap.apply(mapping, folder, tmp_path / "there", to="electra")
+    tensormap.apply(mapping, tmp_path / "there", tmp_path / "back", to="albert")
+    before = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    for name, stored in read_safetensors(tmp_path / "back").items():
+        assert stored == Stored.of(before[name]), name
+    theirs = load_strictly(tmp_path / "back", "AlbertForMaskedLM")
+    copies = load_strictly(tmp_path / "there", "ElectraForMaskedLM")
+    tokens = {
+        "input_ids": torch.randint(20, theirs.config.vocab_size, (2, 9), generator=torch.Generator().manual_seed(2))
+    }
+    assert_close(logits(copies, tokens), logits(theirs, tokens), 1e-4)
+
+
+def test_t5_in_t5x(tmp_path: Path) -> None:
+    """T5X applies kernels from the right and stores a number for each head and bucket, in this order."""
+    model, there = converted("t5-t5x-gated", tmp_path)
+    (path,) = there.glob("*.safetensors")
+    stored = peer("safetensors.torch").load_file(path)
+    weights = dict(model.state_dict())
+    x = torch.randn(3, 24, generator=torch.Generator().manual_seed(5))
+    for layer in range(11):
+        prefix, block = f"target.encoder.layers_{layer}", f"encoder.block.{layer}.layer"
+        for theirs, ours in {
+            "attention.query": "0.SelfAttention.q",
+            "attention.key": "0.SelfAttention.k",
+            "attention.value": "0.SelfAttention.v",
+            "mlp.wi_0": "1.DenseReluDense.wi_0",
+            "mlp.wi_1": "1.DenseReluDense.wi_1",
+        }.items():
+            expected = torch.nn.functional.linear(x, weights[f"{block}.{ours}.weight"])
+            assert_close(x @ stored[f"{prefix}.{theirs}.kernel"], expected, 1e-6)
+    bias = stored["target.decoder.relpos_bias.rel_embedding"]
+    assert torch.equal(bias.T, weights["decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"])
+
+
+def test_dinov2_in_timm_names(tmp_path: Path) -> None:
+    """Facebook's attention is timm's: queries, keys and values of one linear layer."""
+    model, there = converted("dinov2-facebook-base", tmp_path)
+    (path,) = there.glob("*.pth")
+    stored = torch.load(path, weights_only=True)
+    x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        for layer, block in enumerate(model.encoder.layer if hasattr(model, "encoder") else model.layers):
+            weight, bias = (stored[f"blocks.{layer}.attn.qkv.{part}"] for part in ("weight", "bias"))
+            q, k, v = torch.nn.functional.linear(x, weight, bias).reshape(2, 5, 3, 4, 6).permute(2, 0, 3, 1, 4)
+            mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 5, 24)
+            found = torch.nn.functional.linear(
+                mixed, stored[f"blocks.{layer}.attn.proj.weight"], stored[f"blocks.{layer}.attn.proj.bias"]
+            )
+            expected = block.attention(x)
+            assert_close(found, expected[0] if isinstance(expected, tuple) else expected, 1e-5)
+
+
+def test_t5_with_a_head_of_its_own(tmp_path: Path) -> None:
+    """T5 v1.1: the output is no scaled embedding; transformers 5 writes it nowhere else than into the weights."""
+    files = peer("safetensors.torch")
+    case = CASES["t5-t5x-gated"]
+    save(replace(case, config={**case.config, "tie_word_embeddings": False}), tmp_path / "here")
+    path = tmp_path / "here" / "model.safetensors"
+    head = torch.randn(99, 24, generator=torch.Generator().manual_seed(6))
+    files.save_file(files.load_file(path) | {"lm_head.weight": head}, path, metadata={"format": "pt"})
+    mapping = tensormap.load("t5/t5x")
+    tensormap.apply(mapping, tmp_path / "here", tmp_path / "there", to="t5x")
+    tensormap.apply(mapping, tmp_path / "there", tmp_path / "back", to="hf")
+    assert_same(read_safetensors(tmp_path / "back"), read_safetensors(tmp_path / "here"))
+    before, after = (load_strictly(tmp_path / name, case.model) for name in ("here", "back"))
+    assert torch.equal(before.lm_head.weight, head)
+    inputs = random_tokens(before)
+    assert_close(logits(after, inputs), logits(before, inputs), 0)
