@@ -4,8 +4,9 @@ Knows nothing of target files. What a renderer holds is bounded by its `Limits`,
 of its elements over a file: where a box's source window would be too large, the box is halved.
 
 Measured (2 cores, ext4): runs of 16 KB and more are best read straight to their place; shorter ones through a window, with
-gaps of up to a page read over; numpy transposes 4 times faster in blocks of 256 x 256; copy_file_range per run was no faster than
-pread and pwrite of 512 KB from two threads (0.19 s against 0.14 s for 768 MB), so it is not used.
+gaps of up to a page read over. numpy transposes 4 times faster in blocks, and 64 rows of 256 elements, which fight less for the
+same cache lines, up to 1.7 times faster than 256 of 256. copy_file_range of 1 MB to 64 MB was no faster than pread and pwrite of
+512 KB from two threads (0.19 s against 0.14 s for 768 MB), so it is not used.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Bounds = tuple[tuple[int, ...], tuple[int, ...]]
 
 DIRECT = 16 << 10  # runs of this many bytes are read straight to their place
 GAP = 4 << 10  # bytes between two runs that are read rather than skipped
-BLOCK = 256  # elements along each side of a transposed block
+BLOCK = (256, 64)  # elements of a transposed block along the source's fastest axis, and along the target's
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,9 +274,10 @@ def permute(target: Array, source: Array) -> None:
             moved = np.moveaxis(target, (into, fast), (-1, -2))
             origin = np.moveaxis(source, (into, fast), (-1, -2))
             rows, columns = moved.shape[-2:]
-            for row in range(0, rows, BLOCK):
-                for column in range(0, columns, BLOCK):
-                    block = (..., slice(row, row + BLOCK), slice(column, column + BLOCK))
+            height, width = BLOCK
+            for row in range(0, rows, height):
+                for column in range(0, columns, width):
+                    block = (..., slice(row, row + height), slice(column, column + width))
                     moved[block] = origin[block]
             return
     target[...] = source

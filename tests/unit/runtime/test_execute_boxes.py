@@ -27,7 +27,7 @@ def _small_thresholds(monkeypatch):
     """Make every kernel's case reachable with tensors of a few hundred bytes."""
     monkeypatch.setattr(kernels, "DIRECT", 24)
     monkeypatch.setattr(kernels, "GAP", 8)
-    monkeypatch.setattr(kernels, "BLOCK", 3)
+    monkeypatch.setattr(kernels, "BLOCK", (3, 2))
     monkeypatch.setattr(tiling, "GAP", 8)
     monkeypatch.setattr(tiling, "LONG", 48)
     monkeypatch.setattr(tiling, "SHORT", 8)
