@@ -41,7 +41,9 @@ def registered(name: str) -> Registered:
                 f"no function is registered for the extern `{name}`",
                 help=(f"did you mean `{hint}`?",)
                 if hint
-                else (f'`tensormap.externs.register("{name}", function)` before the plan is made, or `--extern FILE.py`',),
+                else (
+                    f'`tensormap.externs.register("{name}", function)` before the plan is made, or `--extern FILE.py`',
+                ),
             )
         )
     return found

@@ -1,8 +1,8 @@
 """The cases of `tests/corpus/*.md`: a mapping, a catalog, and the diagnostics or the plan that follow. No Python inside.
 
-A case begins with `## title`. Its blocks: `tmap`; `catalog`, one tensor a line as `name dtype [shape]`; `config`, as JSON;
-`set`, as `name = value` lines; `to`, the side; and the outcome, `diagnostics` or `plan`. `TENSORMAP_REWRITE=1` rewrites every outcome;
-the diff is what a reviewer reads.
+A case begins with `## title`. Its blocks: `tmap`; `catalog`, a tensor a line as `name dtype [shape]`; `config`, as JSON;
+`set`, as `name = value` lines; `to`, the side; and the outcome, `diagnostics` or `plan`. `TENSORMAP_REWRITE=1` rewrites every
+outcome; the diff is what a reviewer reads.
 """
 
 from __future__ import annotations

@@ -76,7 +76,9 @@ def _rule(rule: m.Rule) -> list[Loss]:
             found.append(
                 Loss("rounded", f"{target} is computed, and rounded once to the dtype that is written", rule.span)
             )
-        elif any(tensor.dtype for tensor in _of(left)) and _of(right) and not any(tensor.dtype for tensor in _of(right)):
+        elif (
+            any(tensor.dtype for tensor in _of(left)) and _of(right) and not any(tensor.dtype for tensor in _of(right))
+        ):
             text = f"{target} takes the dtype of most tensors: it is cast, exactly where that is the wider one"
             found.append(Loss("rounded", text, rule.span))
         elif any(tensor.dtype for tensor in _of(right)):

@@ -243,7 +243,9 @@ def _by_pattern(
             place = {key: int(value) for key, value in match.groupdict().items()} if match else {}
             inner = draft.name[match.end() :] if match else draft.name
             pattern = Pattern(each.line.pattern)
-            path = pattern.format(dict.fromkeys(pattern.names(), 0) | place)  # a number of no index may be any: `part-{k}`
+            path = pattern.format(
+                dict.fromkeys(pattern.names(), 0) | place
+            )  # a number of no index may be any: `part-{k}`
             keys = _keys(each.line, place, inner, side.separator)
             groups.setdefault(path, (each, place, []))[2].append((keys, draft))
             break
