@@ -212,7 +212,7 @@ def _shortest(value: float) -> float:
     """Return the shortest decimal that is this float32: 1e-05 was written, not 9.999999747378752e-06."""
     if not math.isfinite(value):
         return value
-    for digits in range(6, 10):
+    for digits in range(1, 10):
         short = float(f"{value:.{digits}g}")
         if struct.unpack("<f", struct.pack("<f", short))[0] == value:
             return short

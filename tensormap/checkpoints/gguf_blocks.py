@@ -31,10 +31,11 @@ def require(encoding: str) -> Any:
 
 def decode(encoding: str, blocks: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return the elements of whole blocks that lie one after the other, as float32 in their order."""
+    kind = require(encoding)
     from gguf import quants
 
     stored = ENCODINGS[encoding]
     rows = blocks.reshape(1, -1)  # one row: the package takes rows in groups, and blocks within a row at once
-    values: np.ndarray[Any, np.dtype[np.float32]] = quants.dequantize(rows, require(encoding)).reshape(-1)
+    values: np.ndarray[Any, np.dtype[np.float32]] = quants.dequantize(rows, kind).reshape(-1)
     assert values.size == blocks.size // stored.size * stored.block
     return values
