@@ -20,6 +20,7 @@ from tensormap.checkpoints.gguf_types import (
     ALIGNMENT,
     ARRAY,
     BOOL,
+    LARGEST_FLOAT,
     MAGIC,
     NUMBERS,
     RANK_CAP,
@@ -214,7 +215,7 @@ def _shortest(value: float) -> float:
         return value
     for digits in range(1, 10):
         short = float(f"{value:.{digits}g}")
-        if struct.unpack("<f", struct.pack("<f", short))[0] == value:
+        if abs(short) <= LARGEST_FLOAT and struct.unpack("<f", struct.pack("<f", short))[0] == value:
             return short
     return value
 

@@ -18,6 +18,7 @@ from tensormap.checkpoints.gguf_types import (
     FLOAT32,
     INT32,
     INT64,
+    LARGEST_FLOAT,
     MAGIC,
     NAME_CAP,
     NUMBERS,
@@ -124,7 +125,7 @@ def _kind(key: str, value: Any) -> int:
         case int():
             return UINT64 if value >= 0 else INT64
         case float():
-            if math.isfinite(value) and abs(value) > 3.4028235e38:
+            if math.isfinite(value) and abs(value) > LARGEST_FLOAT:
                 raise refusal("metadata-invalid", f"GGUF cannot hold {shown(key)}, which is too large: {value}")
             return FLOAT32
         case str():

@@ -82,4 +82,6 @@ NUMBERS: dict[int, str] = {
 }
 """The types of metadata values that are numbers, as `struct` formats."""
 
+LARGEST_FLOAT = 3.4028235e38  # that a float32 can be, less than half a step below the next
+
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64 = 4, 5, 6, 7, 8, 9, 10, 11
