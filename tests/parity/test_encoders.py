@@ -190,3 +190,29 @@ def test_t5_with_a_head_of_its_own(tmp_path: Path) -> None:
     assert torch.equal(before.lm_head.weight, head)
     inputs = random_tokens(before)
     assert_close(logits(after, inputs), logits(before, inputs), 0)
+
+
+def test_swin_in_timm(tmp_path: Path) -> None:
+    swin = peer("timm.models.swin_transformer")
+    model, there = converted("swin-timm-stages", tmp_path)
+    twin = swin.SwinTransformer(
+        img_size=24, patch_size=2, num_classes=7, embed_dim=12, depths=(2, 1, 3), num_heads=(2, 4, 8), window_size=3
+    ).eval()
+    twin.load_state_dict({name: stored.tensor() for name, stored in read_safetensors(there).items()})
+    inputs = encoders.images(model)
+    with torch.no_grad():
+        assert_close(twin(inputs["pixel_values"]), logits(model, inputs), 2e-5)
+
+
+def test_swin_as_published(tmp_path: Path) -> None:
+    """Heads of 32 dimensions and four stages: nothing has to be said about a file of timm."""
+    folder, case = tmp_path, CASES["swin-timm-stages"]
+    sizes = {"embed_dim": 32, "depths": [1, 1, 2, 1], "num_heads": [1, 2, 4, 8], "image_size": 64, "window_size": 4}
+    save(replace(case, config={**case.config, **sizes}), folder / "here")
+    mapping = tensormap.load("swin/timm")
+    tensormap.apply(mapping, folder / "here", folder / "there", to="timm", set={"naming": "late"})
+    tensormap.apply(mapping, folder / "there", folder / "back", to="hf", set={"image": 64})
+    assert_same(read_safetensors(folder / "back"), read_safetensors(folder / "here"))
+    before, after = (load_strictly(folder / name, case.model) for name in ("here", "back"))
+    inputs = {"pixel_values": torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))}
+    assert_close(logits(after, inputs), logits(before, inputs), 0)

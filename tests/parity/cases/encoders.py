@@ -53,6 +53,17 @@ T5 = {
     "relative_attention_num_buckets": 12,
     "decoder_start_token_id": 0,
 }
+SWIN = {
+    "embed_dim": 12,
+    "depths": [2, 1, 3],
+    "num_heads": [2, 4, 8],
+    "image_size": 24,
+    "patch_size": 2,
+    "window_size": 3,
+    "num_labels": 7,
+    "drop_path_rate": 0.0,
+}
+SWIN_BACK = {"heads": [2, 4, 8], "image": 24}
 ALBERT = BERT | {"embedding_size": 16, "hidden_act": "gelu", "num_hidden_layers": 3}
 
 
@@ -98,6 +109,26 @@ CASES = (
         DINO | {"use_swiglu_ffn": True, "num_hidden_layers": 11},
         "facebook",
         back=HEADS,
+        inputs=images,
+    ),
+    Case(
+        "stages",
+        "swin/timm",
+        "SwinForImageClassification",
+        SWIN,
+        "timm",
+        set={"naming": "late"},
+        back=SWIN_BACK,
+        inputs=images,
+    ),
+    Case(
+        "old-names",
+        "swin/timm",
+        "SwinForImageClassification",
+        SWIN,
+        "timm",
+        set={"naming": "early"},
+        back=SWIN_BACK,
         inputs=images,
     ),
     Case("relu", "t5/t5x", "T5ForConditionalGeneration", T5, "t5x"),
