@@ -145,6 +145,13 @@ def _bloom(folder: Path, layers: int, ranks: int) -> Tensors:
     return found
 
 
+def _gemma(tensors: Tensors, case: Case) -> Tensors:
+    heads, keys, size = (case.config[key] for key in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+    rows = [heads * size, keys * size, keys * size]
+    tensors = {name.replace("embedder.", "model.embed_tokens."): each for name, each in tensors.items()}
+    return _split(tensors, "qkv_proj", QKV, lambda fused: list(fused.split(rows)))
+
+
 CONVERTERS = {
     "internlm2/llama": _internlm2,
     "baichuan/llama": _baichuan,
@@ -152,11 +159,13 @@ CONVERTERS = {
     "olmo/original": _olmo,
     "opt/metaseq": _opt,
     "gpt2/nanogpt": _gpt2,
+    "gemma/pytorch": _gemma,
 }
 FILES = {
     "olmo/original": ("model.pt", None),
     "opt/metaseq": ("restored.pt", "model"),
     "gpt2/nanogpt": ("ckpt.pt", "model"),
+    "gemma/pytorch": ("model.ckpt", "model_state_dict"),
 }
 
 

@@ -50,6 +50,11 @@ def _baichuan(name: str, config: dict[str, Any]) -> Case:
     return Case(name, "baichuan/llama", "LlamaForCausalLM", config, "baichuan", here="llama")
 
 
+def _gemma(name: str, model: str, config: dict[str, Any]) -> Case:
+    back = {"d": config["head_dim"], "family": model.lower()} | ({"scalar": 20} if model == "Gemma2" else {})
+    return Case(name, "gemma/pytorch", f"{model}ForCausalLM", config, "pytorch", back=back)
+
+
 GLM = {"head_dim": 12, "eos_token_id": 1, "partial_rotary_factor": 0.5}
 OLMO = {"eos_token_id": 1, "pad_token_id": 1}
 OPT = {"hidden_size": 48, "num_attention_heads": 6, "num_hidden_layers": 2, "ffn_dim": 52, "vocab_size": 131}
@@ -76,4 +81,6 @@ CASES = (
     _other("plain", "bloom/megatron_deepspeed", "BloomForCausalLM", BLOOM, back={"d": 10}),
     _other("tp3", "bloom/megatron_deepspeed", "BloomForCausalLM", BLOOM, set={"tp": 3}, back={"d": 10}),
     _other("plain", "gpt2/nanogpt", "GPT2LMHeadModel", GPT2),
+    _gemma("multi-query", "Gemma", _body(head_dim=14, num_key_value_heads=1)),
+    _gemma("gemma2", "Gemma2", _body(head_dim=14, query_pre_attn_scalar=20)),
 )

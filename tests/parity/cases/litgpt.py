@@ -91,6 +91,7 @@ CASES = (
     _case("falcon-40b", "falcon", "Falcon", _falcon(new_decoder_architecture=True, num_kv_heads=2)),
     _case("phi-2", "phi", "Phi", _plain(intermediate_size=84, partial_rotary_factor=0.5)),
     _case("phi-2-grouped", "phi", "Phi", _plain(intermediate_size=84, num_key_value_heads=2)),
+    _case("olmo2", "olmo2", "Olmo2", _phi3(eos_token_id=1, num_hidden_layers=3)),
     _case("phi3", "phi3", "Phi3", _phi3()),
     _case("phi4-tied", "phi3", "Phi3", _phi3(hidden_size=48, partial_rotary_factor=0.75, sliding_window=6) | TIED),
 )
