@@ -173,7 +173,7 @@ def plan(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep Python from looking for garbage: a plan is a million small objects, none of them garbage."""
+    """Keep Python from looking for garbage: a plan is a million small objects, none of them garbage, and running it makes none."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -292,18 +292,19 @@ def apply(
     more: dict[str, Any] = {} if memory is None else {"memory": parse_size(memory)}
     from tensormap.runtime import execute
 
-    return execute.run(
-        made.steps,
-        Path(place),
-        workers=workers,
-        overwrite=overwrite,
-        resume=resume,
-        discard=discard,
-        checksum=checksum,
-        trust_crc=trust_crc,
-        progress=progress,
-        **more,
-    )
+    with _no_collection():
+        return execute.run(
+            made.steps,
+            Path(place),
+            workers=workers,
+            overwrite=overwrite,
+            resume=resume,
+            discard=discard,
+            checksum=checksum,
+            trust_crc=trust_crc,
+            progress=progress,
+            **more,
+        )
 
 
 def open(path: str | Path) -> LazyCatalog:
