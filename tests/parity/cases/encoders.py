@@ -64,6 +64,18 @@ SWIN = {
     "drop_path_rate": 0.0,
 }
 SWIN_BACK = {"heads": [2, 4, 8], "image": 24}
+WAV = {
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 3,
+    "intermediate_size": 20,
+    "conv_dim": [8, 12],
+    "conv_stride": [2, 2],
+    "conv_kernel": [3, 3],
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "vocab_size": 9,
+}
 ALBERT = BERT | {"embedding_size": 16, "hidden_act": "gelu", "num_hidden_layers": 3}
 
 
@@ -73,6 +85,10 @@ def _noise(*shape: int) -> torch.Tensor:
 
 def images(model: Any) -> dict[str, torch.Tensor]:
     return {"pixel_values": _noise(2, 3, 24, 24)}
+
+
+def wave(model: Any) -> dict[str, torch.Tensor]:
+    return {"input_values": _noise(2, 200)}
 
 
 def images_and_text(model: Any) -> dict[str, torch.Tensor]:
@@ -147,6 +163,26 @@ CASES = (
         "electra",
         here="albert",
         other="ElectraForMaskedLM",
+    ),
+    Case(
+        "group-norm",
+        "wav2vec2/weight_norm",
+        "Wav2Vec2ForCTC",
+        WAV,
+        "old",
+        here="new",
+        inputs=wave,
+        other="Wav2Vec2ForCTC",
+    ),
+    Case(
+        "layer-norm",
+        "wav2vec2/weight_norm",
+        "Wav2Vec2ForCTC",
+        WAV | {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True, "num_hidden_layers": 11},
+        "old",
+        here="new",
+        inputs=wave,
+        other="Wav2Vec2ForCTC",
     ),
     Case("small", "whisper/openai", "WhisperForConditionalGeneration", WHISPER, "openai", inputs=sound),
 )
