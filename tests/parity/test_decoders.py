@@ -192,6 +192,21 @@ def test_bloom_as_its_converter_joins_it(case: Case, tmp_path: Path) -> None:
     _assert_equal(_bloom(tmp_path / "there", case.config["n_layer"], case.set.get("tp", 1)), tmp_path / "here")
 
 
+@pytest.mark.parametrize("case", [each for each in CASES if each.mapping == "dbrx/mlx"], ids=str)
+def test_dbrx_as_mlx_takes_it_apart(case: Case, tmp_path: Path) -> None:
+    save(case, tmp_path / "here")
+    tensormap.apply(case.mapping, tmp_path / "here", tmp_path / "there", to=case.to)
+    made: Tensors = {}
+    for name, stored in read_safetensors(tmp_path / "here").items():
+        if "experts.mlp" in name:
+            parts = torch.chunk(stored.tensor(), case.config["ffn_config"]["moe_num_experts"])
+            for number, part in enumerate(parts):
+                made[f"{name.replace('.mlp', f'.{number}')}.weight"] = part.T if name.endswith("w2") else part
+        else:
+            made[name] = stored.tensor()
+    _assert_equal(made, tmp_path / "there")
+
+
 def _assert_equal(made: Tensors, folder: Path) -> None:
     expected = {name: each.tensor() for name, each in read_safetensors(folder).items()}
     assert made.keys() == expected.keys()
