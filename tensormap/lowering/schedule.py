@@ -86,9 +86,9 @@ def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -
         texts.append((side.tag.file, directory.encode()))
     companions, companion_notes = _companions(opened, {name for name, _ in texts})
     if any(each.format == "gguf" for each in outputs):
-        companion_notes += ("the tokenizer is not written into the GGUF file: its program takes it from another",)
+        companion_notes += ("the tokenizer is not converted: the written GGUF file says that it has none",)
     if opened.catalog.format == "gguf":
-        companion_notes += ("the tokenizer stays in the GGUF file: it is not converted",)
+        companion_notes += ("the tokenizer in the GGUF file is not converted: take the model's own files",)
     notes = (
         *_config_notes(opened),
         *bound.notes,
