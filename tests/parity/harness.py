@@ -107,7 +107,7 @@ def logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     with torch.no_grad():
         output = model(**inputs)
     found = (getattr(output, name, None) for name in ("logits", "logits_per_image", "last_hidden_state"))
-    result = next(tensor for tensor in found if tensor is not None)
+    result: torch.Tensor = next(tensor for tensor in found if tensor is not None)
     assert torch.isfinite(result).all()
     assert result.float().std() > 1e-3, "the output says nothing about the weights"
     return result
