@@ -61,7 +61,14 @@ OPT = {"hidden_size": 48, "num_attention_heads": 6, "num_hidden_layers": 2, "ffn
 OPT |= {"max_position_embeddings": 64, "word_embed_proj_dim": 48}
 SMALL_OPT = {"do_layer_norm_before": False, "word_embed_proj_dim": 20}
 BLOOM = {"hidden_size": 60, "n_head": 6, "n_layer": 2, "vocab_size": 132}
-DBRX = {"d_model": 48, "n_heads": 6, "n_layers": 2, "max_seq_len": 32, "vocab_size": 131, "pad_token_id": 0}
+DBRX: dict[str, Any] = {
+    "d_model": 48,
+    "n_heads": 6,
+    "n_layers": 2,
+    "max_seq_len": 32,
+    "vocab_size": 131,
+    "pad_token_id": 0,
+}
 DBRX |= {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0}}
 DBRX |= {"ffn_config": {"hidden_size": 48, "ffn_hidden_size": 20, "moe_num_experts": 11, "moe_top_k": 2}}
 GPT2 = _gpt(n_head=6, activation_function="gelu", n_layer=12)
