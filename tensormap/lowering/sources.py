@@ -213,6 +213,7 @@ def _open_lines(lines: Sequence[syntax.Files], base: Path, root: Path) -> Catalo
     files: list[SourceFile] = []
     tensors: dict[str, TensorInfo] = {}
     objects: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
     formats: set[str] = set()
     found: dict[int, int] = {}
     listing = sorted(_listing(base, max((_text(line.pattern).count("/") for line in lines), default=0)))
@@ -235,12 +236,13 @@ def _open_lines(lines: Sequence[syntax.Files], base: Path, root: Path) -> Catalo
             if count:
                 files.append(inside.file)
                 formats.add(inside.format)
+                metadata = {**inside.metadata, **metadata}
                 found[k] = found.get(k, 0) + count
             _objects(inside, name, objects)
     named = [k for k, line in enumerate(lines) if line.prefix is not None or not line.entries]
     if not any(found.get(k) for k in named) or any(not found.get(k) and _decided(lines[k]) for k in named):
         return None
-    return Catalog(root, formats.pop() if len(formats) == 1 else "mixed", tuple(files), tensors, {}, objects)
+    return Catalog(root, formats.pop() if len(formats) == 1 else "mixed", tuple(files), tensors, metadata, objects)
 
 
 def _decided(line: syntax.Files) -> bool:
@@ -250,6 +252,8 @@ def _decided(line: syntax.Files) -> bool:
 
 def _listing(base: Path, depth: int) -> Iterator[str]:
     for path in base.iterdir():
+        if path.name.startswith("."):
+            continue  # what systems and interrupted programs leave
         if path.is_file():
             yield path.name
         elif depth and path.is_dir() and not path.is_symlink():

@@ -105,7 +105,13 @@ def test_another_architecture_is_refused(written: Path) -> None:
     assert "general.architecture" in str(error.value)
 
 
-def test_its_own_output_is_recognised(written: Path) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_its_own_output_is_recognised(written: Path, whole: bool) -> None:  # noqa: FBT001
     with pytest.raises(CheckpointError) as error:
-        tensormap.plan(tensormap.loads(TEXT, "<text>"), written / "model.gguf", "gguf")
-    assert error.value.diagnostics[0].slug in {"already-converted", "no-checkpoint"}
+        tensormap.plan(tensormap.loads(TEXT), written if whole else written / "model.gguf", "gguf")
+    assert error.value.diagnostics[0].slug == "already-converted"
+
+
+def test_hidden_files_are_not_looked_at(written: Path) -> None:
+    (written / "._model.gguf").write_bytes(b"left by some system")
+    assert tensormap.plan(tensormap.loads(TEXT), written, "hf").outputs
