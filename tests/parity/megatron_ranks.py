@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import multiprocessing
 import re
@@ -75,6 +76,8 @@ def config_of(args: Namespace) -> TransformerConfig:
     known = {each.name: getattr(args, each.name) for each in dataclasses.fields(kind) if hasattr(args, each.name)}
     if getattr(args, "swiglu", False):
         known |= {"gated_linear_unit": True, "activation_func": torch.nn.functional.silu}
+    elif args.bias_gelu_fusion:  # megatron/core/fusions/fused_bias_gelu.py, which wants a GPU
+        known |= {"activation_func": functools.partial(torch.nn.functional.gelu, approximate="tanh")}
     if hasattr(args, "group_query_attention") and not args.group_query_attention:
         known["num_query_groups"] = None
     return kind(

@@ -74,6 +74,18 @@ def _deepseek(name: str, settings: dict[str, Any], **changes: Any) -> Case:
     return Case(name, "megatron/deepseek_v3", "DeepseekV3ForCausalLM", config | changes, "megatron", set=settings)
 
 
+def _gpt2(name: str, settings: dict[str, Any], **changes: Any) -> Case:
+    config = {
+        "n_embd": 48,
+        "n_head": 6,
+        "n_inner": 52,
+        "n_layer": 2,
+        "n_positions": 64,
+        "vocab_size": 131,
+    }
+    return Case(name, "megatron/gpt2", "GPT2LMHeadModel", config | changes, "megatron", set=settings)
+
+
 YARN = {
     "rope_type": "yarn",
     "rope_theta": 10000.0,
@@ -109,4 +121,7 @@ CASES = (
     _deepseek("deepseek-tp2-ep2", {"tp": 2, "ep": 2}, rope_parameters=YARN),
     _deepseek("deepseek-local-tp2-pp2", {"tp": 2, "pp": 2, "stages": [3, 9], "spec": "local"}, num_hidden_layers=12),
     _deepseek("deepseek-direct-queries", {"pp": 3, "spec": "local"}, q_lora_rank=None, first_k_dense_replace=0),
+    _gpt2("gpt2-tp2-pp2", {"tp": 2, "pp": 2}),
+    _gpt2("gpt2-tp3-untied-exact-gelu", {"tp": 3}, tie_word_embeddings=False, activation_function="gelu", n_inner=None),
+    _gpt2("gpt2-local-pp3", {"pp": 3, "stages": [3, 6, 2], "spec": "local", "tp": 2}, n_layer=11),
 )
