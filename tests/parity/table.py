@@ -15,6 +15,7 @@ README = Path(__file__).parents[2] / "mappings" / "README.md"
 
 # beside the cases of `tests/parity/cases`: what else a family was held against, by the beginning of its name
 MORE = {
+    "gguf/": "llama.cpp's own converter, the same bytes, and its forward pass (`test_gguf.py`)",
     "neox/": "files of the real GPT-NeoX modules and its forward pass (`tests/acceptance`)",
     "meta/": "transformers' own converter and Meta's forward pass (`tests/acceptance`)",
     "megatron/": "Megatron-Core's forward pass (`test_megatron.py`)",
@@ -42,7 +43,11 @@ def table() -> str:
     for name, path in library.bundled().items():
         text = path.read_text("utf-8")
         mapping = tensormap.load(name)
-        verified = [f"{model}, {models.count(model)} cases" for models in [cases.get(name, [])] for model in dict.fromkeys(models)]
+        verified = [
+            f"{model}, {models.count(model)} cases"
+            for models in [cases.get(name, [])]
+            for model in dict.fromkeys(models)
+        ]
         verified += [said for prefix, said in MORE.items() if name.startswith(prefix)]
         rows.append(
             f"| [`{name}`]({name}.tmap) | {' ↔ '.join(mapping.sides)} | {_title(text)} | {_losses(mapping)} "
@@ -59,7 +64,9 @@ def _title(text: str) -> str:
 def _losses(mapping: tensormap.Mapping) -> str:
     said = []
     for side, losses in mapping.check().losses.items():
-        kinds = {kind: sum(loss.kind == kind for loss in losses) for kind in dict.fromkeys(loss.kind for loss in losses)}
+        kinds = {
+            kind: sum(loss.kind == kind for loss in losses) for kind in dict.fromkeys(loss.kind for loss in losses)
+        }
         if kinds:
             said.append(f"to {side}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
     return "; ".join(said) or "none"
