@@ -246,3 +246,92 @@ def test_models_that_compute_otherwise_are_refused(change: dict[str, Any], match
     torch.save(state, path / "model_optim_rng.pt")
     with pytest.raises(tensormap.CheckpointError, match=match):
         tensormap.plan("megatron/llama", tmp_path / "megatron", to="hf")
+
+
+def _deepseek() -> tuple[Tensors, dict[str, Any]]:
+    """DeepSeek-V3 in bfloat16 as published: one layer without experts, one with, and one that predicts a token more."""
+    rank, rope, nope, value, heads = 8, 4, 6, 5, 4
+    found: Tensors = {"model.embed_tokens.weight": torch.randn(V, E), "lm_head.weight": torch.randn(V, E)}
+    found["model.norm.weight"] = torch.randn(E)
+    for i in range(2):
+        layer = f"model.layers.{i}."
+        found |= {
+            f"{layer}input_layernorm.weight": torch.randn(E),
+            f"{layer}post_attention_layernorm.weight": torch.randn(E),
+            f"{layer}self_attn.q_proj.weight": torch.randn(heads * (nope + rope), E),
+            f"{layer}self_attn.kv_a_proj_with_mqa.weight": torch.randn(rank + rope, E),
+            f"{layer}self_attn.kv_a_layernorm.weight": torch.randn(rank),
+            f"{layer}self_attn.kv_b_proj.weight": torch.randn(heads * (nope + value), rank),
+            f"{layer}self_attn.o_proj.weight": torch.randn(E, heads * value),
+        }
+        for mlp in [f"{layer}mlp.experts.{x}." for x in range(EXPERTS * i)] + [f"{layer}mlp." + "shared_experts." * i]:
+            found[f"{mlp}gate_proj.weight"] = torch.randn(F, E)
+            found[f"{mlp}up_proj.weight"] = torch.randn(F, E)
+            found[f"{mlp}down_proj.weight"] = torch.randn(E, F)
+    found["model.layers.1.mlp.gate.weight"] = torch.randn(EXPERTS, E)
+    found["model.layers.2.eh_proj.weight"] = torch.randn(E, 2 * E)
+    found["model.layers.2.mlp.experts.3.up_proj.weight"] = torch.randn(F, E)
+    found = {name: tensor.bfloat16() for name, tensor in found.items()}
+    found["model.layers.1.mlp.gate.e_score_correction_bias"] = torch.randn(EXPERTS)
+    config = {
+        "model_type": "deepseek_v3",
+        "num_hidden_layers": 2,
+        "first_k_dense_replace": 1,
+        "hidden_size": E,
+        "num_attention_heads": heads,
+        "q_lora_rank": None,
+        "kv_lora_rank": rank,
+        "qk_rope_head_dim": rope,
+        "qk_nope_head_dim": nope,
+        "v_head_dim": value,
+        "intermediate_size": F,
+        "moe_intermediate_size": F,
+        "n_routed_experts": EXPERTS,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "routed_scaling_factor": 2.5,
+        "vocab_size": V,
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-6,
+        "num_nextn_predict_layers": 1,
+        "rope_theta": 10000,
+    }
+    return found, config
+
+
+def test_deepseek(tmp_path: Path) -> None:
+    """The last layer is left out; biases of the router stay float32; latent projections are whole on every rank."""
+    tensors, config = _deepseek()
+    _save(tmp_path / "hf", tensors, config)
+    settings = {"tp": TP, "ep": EP, "divisible": 8}
+    tensormap.apply("megatron/deepseek_v3", tmp_path / "hf", tmp_path / "megatron", to="megatron", set=settings)
+    for r in range(TP):
+        for q in range(EP):
+            found = _rank(tmp_path / f"megatron/release/mp_rank_{r:02}_{q:03}")["model"]
+            for i in range(2):
+                attention, here = f"model.layers.{i}.self_attn.", f"decoder.layers.{i}.self_attention."
+                expected = {
+                    "linear_q_proj.weight": tensors[f"{attention}q_proj.weight"].chunk(TP)[r],
+                    "linear_kv_down_proj.weight": tensors[f"{attention}kv_a_proj_with_mqa.weight"],
+                    "linear_kv_up_proj.layer_norm_weight": tensors[f"{attention}kv_a_layernorm.weight"],
+                    "linear_kv_up_proj.weight": tensors[f"{attention}kv_b_proj.weight"].chunk(TP)[r],
+                    "linear_proj.weight": tensors[f"{attention}o_proj.weight"].chunk(TP, dim=1)[r],
+                }
+                mine = {name.removeprefix(here): each for name, each in found.items() if name.startswith(here)}
+                _assert_same(mine, expected)
+            mlp, here = "model.layers.1.mlp.", "decoder.layers.1.mlp."
+            assert torch.equal(
+                found["decoder.layers.0.mlp.linear_fc1.weight"], _gated(tensors, "model.layers.0.mlp.", r)
+            )
+            assert torch.equal(
+                found[f"{here}shared_experts.linear_fc1.weight"], _gated(tensors, f"{mlp}shared_experts.", r)
+            )
+            assert torch.equal(
+                found[f"{here}experts.linear_fc1.weight1"], _gated(tensors, f"{mlp}experts.{2 * q + 1}.", r)
+            )
+            bias = found[f"{here}router.expert_bias"]
+            assert bias.dtype == torch.float32
+            assert torch.equal(bias, tensors[f"{mlp}gate.e_score_correction_bias"])
+    tensormap.apply("megatron/deepseek_v3", tmp_path / "megatron", tmp_path / "back", to="hf")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("model.layers.2.")}
+    _assert_same(load_file(tmp_path / "back" / "model.safetensors"), kept)
