@@ -16,6 +16,10 @@ from tensormap.language.functions import GENERATORS
 from tensormap.language.parser import parse_template
 
 
+GIVEN = ("true", "false", "none", "_", "dtype")
+"""Names that mean the same everywhere: `dtype` is what most tensors are written as."""
+
+
 @dataclass(frozen=True, slots=True)
 class Included:
     scope: syntax.Scope
@@ -81,7 +85,7 @@ class _Rename:
         primes = text[len(base) :]
         if base in self.bound:
             return self.bound[base] + primes
-        if base in self.kept or base in ("true", "false", "none", "_") or "." in base:
+        if base in self.kept or base in GIVEN or "." in base:
             return text
         return base + self.mark + primes
 

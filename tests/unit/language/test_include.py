@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,12 @@ def test_names_of_an_included_file(naming: str, tmp_path: Path) -> None:
     settings = {} if naming == "new" else {"naming": "old"}
     tensormap.apply(mapping, tmp_path / "b", tmp_path / "a", to="a", set=settings)
     assert read_safetensors(tmp_path / "a").keys() == {"c", "a.y" if naming == "new" else "a.x"}
+
+
+def test_what_is_written_is_known_to_an_included_file(tmp_path: Path) -> None:
+    (tmp_path / "common.tmap").write_text("config {\n    dtype = torch_dtype <- _\n}\n")
+    (tmp_path / "mapping.tmap").write_text('mapping a <-> b\nuse "common.tmap"\nc [d] <-> c [d]\n')
+    (tmp_path / "b").mkdir()
+    save_file({"c": torch.zeros(6, dtype=torch.bfloat16)}, tmp_path / "b" / "model.safetensors")
+    tensormap.apply(tensormap.load(tmp_path / "mapping.tmap"), tmp_path / "b", tmp_path / "a", to="a")
+    assert json.loads((tmp_path / "a" / "config.json").read_text()) == {"torch_dtype": "bfloat16"}
