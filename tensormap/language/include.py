@@ -15,7 +15,6 @@ from tensormap.language import syntax
 from tensormap.language.functions import GENERATORS
 from tensormap.language.parser import parse_template
 
-
 GIVEN = ("true", "false", "none", "_", "dtype")
 """Names that mean the same everywhere: `dtype` is what most tensors are written as."""
 
