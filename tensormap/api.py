@@ -251,6 +251,8 @@ def _open(
         tried.append((direction.fit(turned, opened.catalog.tensors), turned, opened))
     if not tried:
         raise errors[0]
+    if errors and all(fit == 0 for fit, _, _ in tried):
+        raise errors[0]  # the other side could not be read at all, and this one is not it
     return direction.best(mapping, tried)
 
 

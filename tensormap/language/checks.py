@@ -415,6 +415,44 @@ def _ragged(block: TermBlock) -> list[Atom]:
     return [atom for one in block.operands for atom in one.atoms if atom.of is not None]
 
 
+def virtual_tensors_join(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """A virtual tensor stands on the left of one rule and on the right of another."""
+    sides: dict[str, tuple[list[m.Tensor], list[m.Tensor]]] = {}
+    for rule in mapping.rules:
+        for side, terms in ((0, rule.left), (1, rule.right)):
+            for tensor in stored(terms):
+                if tensor.template.virtual:
+                    family = "".join(part if isinstance(part, str) else "#" for part in tensor.template.parts)
+                    sides.setdefault(family, ([], []))[side].append(tensor)
+    for left, right in sides.values():
+        if not left or not right:
+            only, where = (left, "left") if left else (right, "right")
+            yield Diagnostic(
+                "virtual-alone",
+                f"`{only[0].template}` stands on the {where} side only",
+                (Label(only[0].span, "joined with nothing"),),
+                help=("a virtual tensor joins two rules: the left side of one, the right side of the other",),
+            )
+
+
+def defaults_are_variants(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """The default of a param with variants is one of them."""
+    known = _known_names(mapping)
+    for param in mapping.params.values():
+        match param.default:
+            case syntax.Name(text=text) | syntax.String(value=text) if param.variants and text not in (
+                *param.variants,
+                *known,
+            ):
+                yield Diagnostic(
+                    "unknown-variant",
+                    f"the default of `{param.name}` is none of its variants",
+                    (Label(param.span, f"its variants are {', '.join(param.variants)}"),),
+                )
+            case _:
+                pass
+
+
 LAWS: tuple[Callable[[m.Mapping], Iterator[Diagnostic]], ...] = (
     blocks_pair,
     axes_agree,
@@ -425,4 +463,6 @@ LAWS: tuple[Callable[[m.Mapping], Iterator[Diagnostic]], ...] = (
     names_are_known,
     dtypes_are_known,
     sizes_depend_on_indices,
+    virtual_tensors_join,
+    defaults_are_variants,
 )

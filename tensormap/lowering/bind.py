@@ -85,6 +85,7 @@ def _settings(state: State, settings: Map[str, Any]) -> None:
     mapping, known = state.mapping, state.known
     findings: list[Diagnostic] = []
     allowed = _dimensions(mapping)
+    least = _least_sizes(mapping)
     for name, value in settings.items():
         state.set_by_user.add(name)
         param = mapping.params.get(name)
@@ -111,6 +112,9 @@ def _settings(state: State, settings: Map[str, Any]) -> None:
                     help=(f"did you mean `{hint}`?",) if hint else (),
                 )
             )
+        elif name in least and not _is_size(value, least[name]):
+            wanted = f"a whole number of at least {least[name]}"
+            findings.append(Diagnostic("bad-setting", f"`{name}` is a size: {wanted}, not `{word(value)}`"))
         elif isinstance(value, int) and not isinstance(value, bool):
             witness = Witness(f"--set {name}={value}", None, evidence.SETTING)
             size = mapping.indices[name].size if name in mapping.indices else Polynomial.dimension(name)
@@ -121,6 +125,25 @@ def _settings(state: State, settings: Map[str, Any]) -> None:
             known.put(name, value)
     if findings:
         raise MappingError(findings)
+
+
+def _is_size(value: Any, least: int) -> bool:
+    """Say whether a setting can be a size, or a list of sizes."""
+    if isinstance(value, tuple | list):
+        return all(_is_size(each, least) for each in value)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _least_sizes(mapping: m.Mapping) -> dict[str, int]:
+    """Return the names that are sizes whatever a config says, with the least that they can be: axes may be empty, ranges not."""
+    found: dict[str, int] = {}
+    for rule in mapping.rules:
+        for tensor in (tensor for term in (*rule.left, *rule.right) for tensor in tensors_of(term)):
+            for atom in atoms(tensor.layout):
+                found.update(dict.fromkeys(atom.size.dimensions, 0))
+    for index in mapping.indices.values():
+        found.update(dict.fromkeys(index.size.dimensions, 1))
+    return {name: least for name, least in found.items() if name.isidentifier()}
 
 
 def _dimensions(mapping: m.Mapping) -> set[str]:

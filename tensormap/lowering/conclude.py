@@ -33,7 +33,9 @@ def conclude(state: State) -> None:
         )  # all else follows from it
     solution = state.solution
     if solution is not None:
-        findings.extend(_requirements(state))
+        failed = _requirements(state)
+        if failed:  # what follows from sizes that are not allowed explains nothing
+            raise CheckpointError(_unique([*findings, *failed]))
         for each in solution.contradictions:
             if state.trust == "shapes" and _overruled(each):
                 state.notes.append(f"overruled by the shapes: {each.message}")
@@ -150,7 +152,7 @@ def _choices(state: State) -> list[Diagnostic]:
                 Diagnostic(
                     "choice-needed",
                     f"`{name}` must be chosen{what}",
-                    (Label(param.span, "neither names nor shapes tell its variants apart"),),
+                    (Label(param.span, "the source does not tell its variants apart"),),
                     help=(f"say {choices}",),
                 )
             )

@@ -53,7 +53,8 @@ def listed(names: Sequence[str]) -> tuple[str, ...]:
 def missing(wanted: Map[int, list[tuple[m.Tensor, str]]], bound: Bound) -> list[Diagnostic]:
     """Report, rule by rule, the tensors that are not there."""
     found: list[Diagnostic] = []
-    for _, entries in sorted(wanted.items()):
+    real = {number: entries for number, entries in wanted.items() if not entries[0][0].template.virtual}
+    for _, entries in sorted((real or wanted).items()):
         names = list(dict.fromkeys(name for _, name in entries))
         tensor = entries[0][0]
         hint = did_you_mean(names[0], tuple(bound.catalog.tensors)) if len(bound.catalog.tensors) < 5000 else None

@@ -44,8 +44,10 @@ def backward(formula: m.Formula, value: plan.Formula, known: Known, positions: M
         case m.Function(name="+" | "-" | "*" | "/" as name, arguments=(left, right)):
             if tensor_count(left):
                 other = forward(right, known, positions)
+                _not_zero(name, other, right)
                 return backward(left, plan.Function(_NEGATE[name], (value, other)), known, positions)
             other = forward(left, known, positions)
+            _not_zero(name, other, left)
             match name:
                 case "+":
                     inner = plan.Function("-", (value, other))
@@ -58,6 +60,15 @@ def backward(formula: m.Formula, value: plan.Formula, known: Known, positions: M
             return backward(argument, plan.Function(INVERSES[name], (value,)), known, positions)
         case _:
             raise ValueError("no inverse")
+
+
+def _not_zero(name: str, other: plan.Formula, written: m.Formula) -> None:
+    """Refuse a product with zero, or a quotient by it, which nothing undoes."""
+    if name in ("*", "/") and isinstance(other, plan.Scalar) and other.value == 0:
+        span = getattr(getattr(written, "expression", None), "span", None)
+        raise MappingError(
+            Diagnostic("not-invertible", f"`{name}` with 0 cannot be undone", (Label(span),) if span else ())
+        )
 
 
 def substitute(formula: plan.Formula, operands: tuple[plan.Formula, ...]) -> plan.Formula:

@@ -67,14 +67,17 @@ class Known:
 
     def dimension(self, name: str, positions: Map[str, int] = NOWHERE) -> int | None:
         """Return the number that a name in a polynomial stands for, or None."""
+        if name in self.mapping.derived:  # what can be worked out counts before what shapes alone would say
+            value = self.evaluate(self.mapping.derived[name], positions)
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value
         if name in self.values:
             value = self.values[name]
             return value if isinstance(value, int) and not isinstance(value, bool) else None
         if name in self.mapping.derived:
-            value = self.evaluate(self.mapping.derived[name], positions)
-            if isinstance(value, float) and value.is_integer():
-                value = int(value)
-            return value if isinstance(value, int) and not isinstance(value, bool) else None
+            return None
         if name in self.mapping.sums:
             index, inner = self.mapping.sums[name]
             count = self.size(self.mapping.indices[index].size)

@@ -110,8 +110,10 @@ def take_default(state: State) -> bool:
             value = state.known.evaluate(param.default)
         if isinstance(value, Missing):
             continue
-        shown = print_expression(param.default)
-        state.notes.append(f"{param.name} = {shown}, the default")
+        shown = str(value) if isinstance(value, int | float | str) else print_expression(param.default)
+        simple = isinstance(param.default, syntax.Name | syntax.Integer | syntax.Number | syntax.String)
+        about = "" if simple or not value or not param.text else f": {param.text}"
+        state.notes.append(f"{param.name} = {shown}, the default{about}")
         if isinstance(value, int) and not isinstance(value, bool):
             witness = Witness(f"the default of `{param.name}` is {shown}", param.span, evidence.DEFAULT)
             state.equations.append(Equation(Polynomial.dimension(param.name), value, witness))

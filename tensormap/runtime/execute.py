@@ -28,6 +28,7 @@ from tensormap.runtime.writing import copy_file, write_file
 from tensormap.runtime.yard import Yard
 
 MEMORY = 64 << 20
+MOST_WORKERS = 256
 _MOST_WORKERS = 8  # by default: more wait for the interpreter's lock, and tiles become small
 
 
@@ -77,6 +78,8 @@ def run(  # noqa: PLR0913 - what a user may ask for
     place = Path(os.path.realpath(target))
     _check_apart(plan, place)
     sources = Sources((plan.root, plan.sources))
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise MappingError(Diagnostic("bad-workers", f"{workers} workers: between 1 and {MOST_WORKERS} make sense"))
     count = workers if workers is not None else min(_MOST_WORKERS, max(2, len(os.sched_getaffinity(0))))
     limits = Limits.of(memory, count, tile)
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -487,7 +487,7 @@ Q, K, V = (rnd(2, 3, seed=k) for k in range(3))
         {"a": rnd(2), "c": rnd(2)},
         "written-twice",
     ),
-    Case("virtual, never written", "a <-> b\n$v [x] -> d [x]", {"a": Q}, "virtual-missing", set={"x": 2}),
+    Case("virtual, never written", "a <-> b\n$v [x] -> d [x]", {"a": Q}, "virtual-alone", set={"x": 2}),
 )
 def test_names_and_layouts(case, tmp_path):
     check(case, tmp_path)
