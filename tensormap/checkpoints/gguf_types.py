@@ -1,6 +1,7 @@
 """What a GGUF file may hold: the types of its values and of its tensors, by the numbers that files have for them.
 
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; sizes of blocks as gguf 0.19.0 has them (constants.py, GGML_QUANT_SIZES).
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; sizes of blocks as ggml/src/ggml-common.h of
+llama.cpp has them, as vendored in llama-cpp-python 0.3.36.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TENSORS: dict[int, Stored] = {
     6: Stored("Q5_0", "float32", 32, 22),
     7: Stored("Q5_1", "float32", 32, 24),
     8: Stored("Q8_0", "float32", 32, 34),
-    9: Stored("Q8_1", "float32", 32, 40),
+    9: Stored("Q8_1", "float32", 32, 36),
     10: Stored("Q2_K", "float32", 256, 84),
     11: Stored("Q3_K", "float32", 256, 110),
     12: Stored("Q4_K", "float32", 256, 144),
@@ -60,6 +61,7 @@ TENSORS: dict[int, Stored] = {
     39: Stored("MXFP4", "float32", 32, 17),
     40: Stored("NVFP4", "float32", 64, 36),
     41: Stored("Q1_0", "float32", 128, 18),
+    42: Stored("Q2_0", "float32", 64, 18),
 }
 
 ENCODINGS: dict[str, Stored] = {each.name: each for each in TENSORS.values() if each.block > 1}

@@ -239,6 +239,7 @@ def test_the_file_is_the_one_that_gguf_writes(tmp_path: Path) -> None:
 def test_the_sizes_of_blocks_are_those_of_gguf() -> None:
     gguf = pytest.importorskip("gguf")
     theirs = {kind.value: (kind.name, *size) for kind, size in gguf.GGML_QUANT_SIZES.items()}
+    theirs.pop(9)  # Q8_1 is in no file, and older packages have it too large
     ours = {number: (each.name, each.block, each.size) for number, each in gguf_types.TENSORS.items()}
     assert {number: each for number, each in ours.items() if number in theirs} == {
         number: each for number, each in theirs.items() if number in ours
