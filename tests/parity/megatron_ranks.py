@@ -27,7 +27,7 @@ torch.set_num_threads(1)
 torch.cuda.current_device = "cpu".__str__  # type: ignore[assignment,return-value]
 torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
 _ones = torch.ones
-torch.ones = lambda *sizes, device=None, **more: _ones(*sizes, **more)  # type: ignore[assignment]
+torch.ones = lambda *sizes, device=None, **more: _ones(*sizes, **more)  # type: ignore[assignment]  # noqa: PLW0108 - a device is asked for
 
 from megatron.core import parallel_state as ps  # noqa: E402
 from megatron.core.models.gpt import GPTModel  # noqa: E402

@@ -19,6 +19,10 @@ MORE = {
     "neox/": "files of the real GPT-NeoX modules and its forward pass (`tests/acceptance`)",
     "meta/": "transformers' own converter and Meta's forward pass (`tests/acceptance`)",
     "megatron/": "Megatron-Core's forward pass (`test_megatron.py`)",
+    "deepseek_v3/fp8": "DeepSeek's own formula, bit for bit, and transformers' dequantised logits (`test_fp8.py`)",
+    "flux/": "diffusers' own converter, tensor for tensor (`test_diffusion.py`)",
+    "vae/": "diffusers' own converter, tensor for tensor, and the decoder's output (`test_diffusion.py`)",
+    "torchtune/": "torchtune's own converter and models (`test_torchtune.py`)",
     "litgpt/": "LitGPT's own converter and forward pass (`test_litgpt.py`)",
 }
 

@@ -77,6 +77,4 @@ def test_patterns_stand_for_the_names(names: list[str]) -> None:
 
 def test_many_names_of_one_kind_are_three_families() -> None:
     names = [(f"layers.{i}.experts.{j}.{w}", None) for i in range(80) for j in range(64) for w in "abc"]
-    assert [family.pattern for family in collapse(names)] == [
-        f"layers.{{0..79}}.experts.{{0..63}}.{w}" for w in "abc"
-    ]
+    assert [family.pattern for family in collapse(names)] == [f"layers.{{0..79}}.experts.{{0..63}}.{w}" for w in "abc"]

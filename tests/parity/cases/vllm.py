@@ -33,5 +33,11 @@ CASES = (
     _case("mistral-one-key-head-tp4", "Mistral", {"tp": 4}, num_key_value_heads=1),
     _case("qwen2-more-ranks-than-heads", "Qwen2", {"tp": 4}, head_dim=6, dtype=torch.bfloat16),
     _case("qwen3-tp2", "Qwen3", {"tp": 2}),
-    _case("qwen3-tp4-without-scales", "Qwen3", {"tp": 4, "scales": "none"}, num_key_value_heads=4, tie_word_embeddings=True),
+    _case(
+        "qwen3-tp4-without-scales",
+        "Qwen3",
+        {"tp": 4, "scales": "none"},
+        num_key_value_heads=4,
+        tie_word_embeddings=True,
+    ),
 )
