@@ -91,12 +91,7 @@ def _left(mapping: m.Mapping, met: Meetings) -> tuple[str, ...]:
 
 
 def _virtual(rule: m.Rule) -> bool:
-    return any(tensor.template.virtual for tensor in stored((*rule.left, *rule.right)))
-
-
-def stored(terms: tuple[m.Term, ...]) -> list[m.Tensor]:
-    """List the tensors of terms."""
-    return [tensor for term in terms if isinstance(term.content, m.Stored) for tensor in term.content.tensors]
+    return any(tensor.template.virtual for tensor in m.stored((*rule.left, *rule.right)))
 
 
 # --- one law each -----------------------------------------------------------------------------------------------------------
@@ -257,10 +252,10 @@ def _all_atoms(terms: tuple[m.Term, ...]) -> set[str]:
     found: set[str] = set()
     for term in terms:
         content = term.content
-        layouts = [tensor.layout for tensor in stored((term,))]
+        layouts = [tensor.layout for tensor in m.stored((term,))]
         if isinstance(content, m.Fixed) and content.layout is not None:
             layouts.append(content.layout)
-        for tensor in stored((term,)):
+        for tensor in m.stored((term,)):
             found.update(tensor.template.indices)
         for layout in layouts:
             found.update(atom.name for atom in atoms(layout))
@@ -286,7 +281,7 @@ def formulas_invert(mapping: m.Mapping) -> Iterator[Diagnostic]:
 def holes_are_injective(mapping: m.Mapping) -> Iterator[Diagnostic]:
     """Different positions give different names."""
     for rule in mapping.rules:
-        for tensor in stored((*rule.left, *rule.right)):
+        for tensor in m.stored((*rule.left, *rule.right)):
             for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
                 bad = _collapsing(template, mapping)
                 if bad is not None:
@@ -373,7 +368,7 @@ def _known_names(mapping: m.Mapping) -> set[str]:
         known.update(name.partition("[")[0] for name in index.size.dimensions)
     for rule in mapping.rules:
         for term in (*rule.left, *rule.right):
-            layouts = [tensor.layout for tensor in stored((term,))]
+            layouts = [tensor.layout for tensor in m.stored((term,))]
             if isinstance(term.content, m.Fixed) and term.content.layout is not None:
                 layouts.append(term.content.layout)
             for layout in layouts:
@@ -385,7 +380,7 @@ def _known_names(mapping: m.Mapping) -> set[str]:
 def dtypes_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
     """`as` names a dtype."""
     for rule in mapping.rules:
-        for tensor in stored((*rule.left, *rule.right)):
+        for tensor in m.stored((*rule.left, *rule.right)):
             if tensor.dtype is not None and tensor.dtype not in BY_NAME:
                 hint = did_you_mean(tensor.dtype, tuple(BY_NAME))
                 yield Diagnostic(
@@ -420,7 +415,7 @@ def virtual_tensors_join(mapping: m.Mapping) -> Iterator[Diagnostic]:
     sides: dict[str, tuple[list[m.Tensor], list[m.Tensor]]] = {}
     for rule in mapping.rules:
         for side, terms in ((0, rule.left), (1, rule.right)):
-            for tensor in stored(terms):
+            for tensor in m.stored(terms):
                 if tensor.template.virtual:
                     family = "".join(part if isinstance(part, str) else "#" for part in tensor.template.parts)
                     sides.setdefault(family, ([], []))[side].append(tensor)

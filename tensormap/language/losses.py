@@ -31,17 +31,17 @@ def losses(mapping: m.Mapping) -> tuple[Loss, ...]:
 
 
 def _rule(rule: m.Rule) -> list[Loss]:
-    names = [str(tensor.template) for term in rule.left for tensor in _tensors(term)]
+    names = [str(tensor.template) for term in rule.left for tensor in term.tensors]
     shown = f"`{names[0]}`" if names else "it"
     if not rule.right:
         return [Loss("dropped", f"{shown} is dropped", rule.span)] if names else []
     if not rule.left:
-        written = [str(tensor.template) for term in rule.right for tensor in _tensors(term)]
+        written = [str(tensor.template) for term in rule.right for tensor in term.tensors]
         return [Loss("not written", f"`{written[0]}` is not written", rule.span)] if written else []
     if rule.arrow == "<-":
         return [Loss("one-way", "this rule is not read this way", rule.span)]
     found: list[Loss] = []
-    targets = [str(tensor.template) for term in rule.right for tensor in _tensors(term)]
+    targets = [str(tensor.template) for term in rule.right for tensor in term.tensors]
     target = f"`{targets[0]}`" if targets else "it"
     try:
         pairs = pair(rule)
@@ -88,10 +88,6 @@ def _rule(rule: m.Rule) -> list[Loss]:
                 )
             )
     return found
-
-
-def _tensors(term: m.Term) -> tuple[m.Tensor, ...]:
-    return _of(term.content)
 
 
 def _of(content: m.Content) -> tuple[m.Tensor, ...]:

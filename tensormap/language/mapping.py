@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -123,6 +124,16 @@ class Term:
     tag: str | None
     content: Content
     span: Span = field(compare=False, repr=False)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors of this term; none where it is a constant or is generated."""
+        return self.content.tensors if isinstance(self.content, Stored) else ()
+
+
+def stored(terms: Iterable[Term]) -> list[Tensor]:
+    """List the tensors of terms."""
+    return [tensor for term in terms for tensor in term.tensors]
 
 
 # --- rules ------------------------------------------------------------------------------------------------------------------

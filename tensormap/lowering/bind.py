@@ -22,7 +22,7 @@ from tensormap.lowering.known import Known
 from tensormap.lowering.matching import Names
 from tensormap.lowering.observe import read_config, read_generators, read_ranges, read_shapes, read_virtual, solve_all
 from tensormap.lowering.solve import Equation, Witness
-from tensormap.lowering.state import State, active, tensors_of, word
+from tensormap.lowering.state import State, active, word
 from tensormap.lowering.variants import infer_variants, take_default
 from tensormap.suggest import did_you_mean
 
@@ -138,7 +138,7 @@ def _least_sizes(mapping: m.Mapping) -> dict[str, int]:
     """Return the names that are sizes whatever a config says, with the least that they can be: axes may be empty, ranges not."""
     found: dict[str, int] = {}
     for rule in mapping.rules:
-        for tensor in (tensor for term in (*rule.left, *rule.right) for tensor in tensors_of(term)):
+        for tensor in (tensor for term in (*rule.left, *rule.right) for tensor in term.tensors):
             for atom in atoms(tensor.layout):
                 found.update(dict.fromkeys(atom.size.dimensions, 0))
     for index in mapping.indices.values():
@@ -151,7 +151,7 @@ def _dimensions(mapping: m.Mapping) -> set[str]:
     found: set[str] = set(mapping.indices)
     for rule in mapping.rules:
         for term in (*rule.left, *rule.right):
-            for tensor in tensors_of(term):
+            for tensor in term.tensors:
                 for part in tensor.template.parts:
                     if isinstance(part, NumberHole):
                         found.update(part.offset.dimensions)

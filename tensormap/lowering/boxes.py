@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from tensormap.diagnostics import Diagnostic, MappingError
-from tensormap.language import mapping as m
 from tensormap.language.layout import AxisBlock, Block, Place
-from tensormap.language.pairing import Pair, TermBlock
 from tensormap.lowering.known import Known
 
 
@@ -238,11 +236,3 @@ def _merge(sizes: tuple[int, ...], placed: list[Placed]) -> tuple[tuple[int, ...
         for k, part in enumerate(placed)
     )
     return shape, parts
-
-
-def written_blocks(pair: Pair) -> Block:
-    """Return the block of the written tensor of a pair."""
-    return pair.right.operands[0]
-
-
-__all__ = ["Boxed", "Form", "Placed", "TermBlock", "box", "m", "row_major", "written_blocks"]

@@ -18,7 +18,7 @@ from tensormap.language.names import NumberHole, shapes
 from tensormap.language.printer import print_expression
 from tensormap.lowering.evidence import OVERRULED
 from tensormap.lowering.solve import Contradiction
-from tensormap.lowering.state import State, active, position_names, tensors_of, undecided
+from tensormap.lowering.state import State, active, position_names, undecided
 
 MOST_PLACES = 100_000
 """How many positions a requirement is tried at."""
@@ -170,15 +170,15 @@ def _open(state: State) -> dict[str, m.Rule]:
     for rule in state.mapping.rules:
         if active(rule.guards, state.known) is False or (rule.optional and not _present(rule, state)):
             continue
-        if not any(tensors_of(term) for term in rule.right) and not _present(rule, state):
+        if not any(term.tensors for term in rule.right) and not _present(rule, state):
             continue
         for term in (*rule.left, *rule.right):
-            layouts = [tensor.layout for tensor in tensors_of(term)]
+            layouts = [tensor.layout for tensor in term.tensors]
             if isinstance(term.content, m.Fixed) and term.content.layout is not None:
                 layouts.append(term.content.layout)
             sizes = [axis_size(axis) for layout in layouts for axis in layout.axes if isinstance(axis, Leaf | Sum)]
             sizes.extend(atom.size for layout in layouts for atom in atoms(layout))
-            for tensor in tensors_of(term):
+            for tensor in term.tensors:
                 for part in tensor.template.parts:
                     if isinstance(part, NumberHole):
                         sizes.append(part.offset)
@@ -206,7 +206,7 @@ def _base_names(name: str, state: State) -> tuple[str, ...]:
 def _present(rule: m.Rule, state: State) -> bool:
     """Say whether any source tensor of a rule can be there."""
     for term in rule.left:
-        for tensor in tensors_of(term):
+        for tensor in term.tensors:
             if tensor.template.virtual:
                 return True
             for shape in shapes(tensor.template):

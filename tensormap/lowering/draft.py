@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from tensormap.checkpoints.catalog import TensorInfo
 from tensormap.language import mapping as m
-from tensormap.language.layout import Layout, Rest
 from tensormap.language.names import Template
 from tensormap.lowering import plan
 from tensormap.lowering.boxes import Placed
@@ -40,25 +39,12 @@ class Virtual:
     pieces: list[tuple[Box, tuple[int, ...], plan.Formula]] = field(default_factory=list)
 
 
-def stored(terms: Sequence[m.Term]) -> list[m.Tensor]:
-    return [tensor for term in terms if isinstance(term.content, m.Stored) for tensor in term.content.tensors]
-
-
 def family(template: Template) -> str:
     return "".join(part if isinstance(part, str) else "#" for part in template.parts)
 
 
 def describe(info: TensorInfo) -> str:
     return f"{info.name} is {info.dtype} {list(info.shape)}"
-
-
-def rest_of(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the sizes that `...` stands for in this shape; None where the ranks do not fit."""
-    at = next((k for k, axis in enumerate(layout.axes) if isinstance(axis, Rest)), None)
-    if at is None:
-        return () if len(shape) == len(layout.axes) else None
-    count = len(shape) - (len(layout.axes) - 1)
-    return shape[at : at + count] if count >= 0 else None
 
 
 def offset_at(part: Placed, place: Map[str, int]) -> int:

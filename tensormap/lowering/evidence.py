@@ -14,14 +14,14 @@ from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language import mapping as m
 from tensormap.language import syntax
 from tensormap.language.arithmetic import same
-from tensormap.language.expressions import Missing, evaluate, invert, nested
+from tensormap.language.expressions import Missing, evaluate, invert, nested, polynomial
 from tensormap.language.expressions import names as names_in
 from tensormap.language.layout import Layout, Leaf, Rest, size
 from tensormap.language.names import NumberHole, Shape
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression
 from tensormap.lowering.known import Known
-from tensormap.lowering.matching import Entry, Names, fits, positions
+from tensormap.lowering.matching import Entry, fits, positions
 from tensormap.lowering.solve import Equation, Witness
 
 SETTING, CONFIG, SHAPE, OVERRULED, NAME, DEFAULT = 50, 40, 30, 25, 20, 10
@@ -35,24 +35,6 @@ class Observed:
     equation: Equation | None = None
     binding: tuple[str, Any] | None = None
     finding: Diagnostic | None = None
-
-
-def plain(expression: syntax.Expression, known: Known) -> Polynomial | None:
-    """Return an expression of + - * over names and integers as a polynomial, or None."""
-    match expression:
-        case syntax.Integer(value=value):
-            return Polynomial.number(value)
-        case syntax.Name(text=text) if text in known.mapping.lets:
-            return plain(known.mapping.lets[text], known)
-        case syntax.Name(text=text) if text not in ("true", "false", "none"):
-            return Polynomial.dimension(text)
-        case syntax.Binary(operator="+" | "-" | "*" as operator, left=left, right=right):
-            one, other = plain(left, known), plain(right, known)
-            if one is None or other is None:
-                return None
-            return one + other if operator == "+" else one - other if operator == "-" else one * other
-        case _:
-            return None
 
 
 def from_config(
@@ -77,14 +59,14 @@ def from_config(
                 (Label(rule.span, "required here"),),
             )
         )
-    polynomial = plain(rule.value, known)
-    if isinstance(read, float) and read.is_integer() and polynomial is not None and not _single(rule.value):
+    size_of_value = polynomial(rule.value, known.mapping.lets)
+    if isinstance(read, float) and read.is_integer() and size_of_value is not None and not _single(rule.value):
         read = int(read)
-    if polynomial is not None and isinstance(read, int) and not isinstance(read, bool):
-        return Observed(equation=Equation(polynomial, read, Witness(text, rule.span, strength)))
+    if size_of_value is not None and isinstance(read, int) and not isinstance(read, bool):
+        return Observed(equation=Equation(size_of_value, read, Witness(text, rule.span, strength)))
     if isinstance(rule.value, syntax.Name):
         return Observed(binding=(rule.value.text, read))
-    if polynomial is not None:
+    if size_of_value is not None:
         return Observed(
             finding=Diagnostic(
                 "bad-config", f"{text}, which is no size", (Label(rule.span, "a whole number is expected here"),)
@@ -124,12 +106,12 @@ def from_shape(tensor: m.Tensor, entry: Entry, place: Map[str, int], known: Know
         if isinstance(axis, Rest):
             continue
         at = k if rest is None or k < rest else k - len(axes) + len(shape)
-        polynomial = settle(size(axis), known, place)
-        if any(name.endswith("]") for name in polynomial.dimensions):
+        extent = settle(size(axis), known, place)
+        if any(name.endswith("]") for name in extent.dimensions):
             continue  # a size for each position: `listed` reads the whole list
         span = axis.span or tensor.layout.span or tensor.span
         text = f"{entry.info.name} is {list(shape)}"
-        equations.append(Equation(polynomial, shape[at], Witness(text, span, SHAPE)))
+        equations.append(Equation(extent, shape[at], Witness(text, span, SHAPE)))
     return tuple(equations)
 
 
@@ -226,22 +208,3 @@ def layout_equal(one: Layout, other: Layout, span: Any) -> list[Equation]:
             text = f"both layouts of one tensor have this size: {size(a)} and {size(b)}"
             found.append(Equation(difference, 0, Witness(text, span, SHAPE)))
     return found
-
-
-__all__ = [
-    "CONFIG",
-    "DEFAULT",
-    "NAME",
-    "SETTING",
-    "SHAPE",
-    "Names",
-    "Observed",
-    "from_config",
-    "from_names",
-    "from_shape",
-    "hole_total",
-    "layout_equal",
-    "plain",
-    "ragged_counts",
-    "settle",
-]

@@ -150,11 +150,6 @@ def where(rule: m.Rule) -> str:
     return f"{source.name}:{source.text.count(chr(10), 0, rule.span.start) + 1}"
 
 
-def stored(terms: Sequence[m.Term]) -> tuple[m.Tensor, ...]:
-    """List the tensors of terms."""
-    return tuple(tensor for term in terms if isinstance(term.content, m.Stored) for tensor in term.content.tensors)
-
-
 def rest_of(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return the sizes that `...` stands for in this shape; None where the ranks do not fit."""
     at = next((k for k, axis in enumerate(layout.axes) if isinstance(axis, Rest)), None)
@@ -170,10 +165,10 @@ def in_order(bound: Bound) -> Iterator[m.Rule]:
     while pending:
         made: dict[str, set[int]] = {}
         for rule in pending:
-            for tensor in stored(rule.right):
+            for tensor in m.stored(rule.right):
                 if tensor.template.virtual:
                     made.setdefault(_form(tensor.template), set()).add(rule.number)
-        ready = [rule for rule in pending if not any(_form(each.template) in made for each in stored(rule.left))]
+        ready = [rule for rule in pending if not any(_form(each.template) in made for each in m.stored(rule.left))]
         if not ready:
             message = "virtual tensors depend on each other in a circle"
             raise CheckpointError(Diagnostic("virtual-cycle", message, (Label(pending[0].span),)))

@@ -24,7 +24,8 @@ from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import coverage, generator_shapes, plan
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.boxes import row_major
-from tensormap.lowering.draft import Draft, Virtual, describe, family, rest_of, stored
+from tensormap.lowering.draft import Draft, Virtual, describe, family
+from tensormap.lowering.instances import rest_of
 from tensormap.lowering.state import position_names
 from tensormap.lowering.writer import Writer
 
@@ -77,10 +78,10 @@ class Lowering:
 
     def waits(self, rule: m.Rule, pending: Sequence[m.Rule]) -> bool:
         """Say whether a rule reads a virtual tensor that a pending rule still makes."""
-        wanted = {family(tensor.template) for tensor in stored(rule.left) if tensor.template.virtual}
+        wanted = {family(tensor.template) for tensor in m.stored(rule.left) if tensor.template.virtual}
         if not wanted:
             return False
-        made = {family(t.template) for other in pending for t in stored(other.right) if t.template.virtual}
+        made = {family(t.template) for other in pending for t in m.stored(other.right) if t.template.virtual}
         return bool(wanted & made)
 
     # --- one rule ---------------------------------------------------------------------------------------------------
@@ -100,14 +101,14 @@ class Lowering:
         for position, term in enumerate(rule.right):
             mine = [each for each in pairs if each.right.term == position]
             if isinstance(term.content, m.Stored):
-                if rule.optional and not stored(rule.left):
+                if rule.optional and not m.stored(rule.left):
                     continue  # an optional tensor that nothing asks for is not written
                 self._write(rule, term, mine)
             else:
                 self._check(rule, term, mine)
 
     def _drop(self, rule: m.Rule) -> None:
-        for tensor in stored(rule.left):
+        for tensor in m.stored(rule.left):
             if tensor.template.wild:
                 continue  # what is left at the end
             names: list[str] = []
@@ -120,7 +121,7 @@ class Lowering:
     def _backwards(self, rule: m.Rule) -> None:
         present = [
             name
-            for tensor in stored(rule.left)
+            for tensor in m.stored(rule.left)
             if not tensor.template.virtual
             for name, _ in self.names_of(rule, tensor.template)
             if name in self.bound.catalog.tensors

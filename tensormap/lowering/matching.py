@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tensormap.checkpoints.catalog import TensorInfo
-from tensormap.language.names import NumberHole, Shape, Template, shapes, skeleton
+from tensormap.language.names import NumberHole, Shape, skeleton
 from tensormap.language.polynomial import Polynomial
 
 Sizer = Callable[[Polynomial], int | None]
@@ -123,10 +123,3 @@ def _mixed(hole: NumberHole, rest: int, size: Sizer, count: Callable[[str], int 
         found[index] = position
         rest -= position * step
     return found if rest == 0 else None
-
-
-def all_shapes(templates: Iterable[Template]) -> Iterator[tuple[Template, Shape]]:
-    """List every template with every form of its names."""
-    for template in templates:
-        for shape in shapes(template):
-            yield template, shape

@@ -17,7 +17,7 @@ from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import evidence, generator_shapes
 from tensormap.lowering.matching import Entry, positions
 from tensormap.lowering.solve import Equation, Witness, solve
-from tensormap.lowering.state import State, Use, active, position_names, tensors_of, undecided, uses_of, word
+from tensormap.lowering.state import State, Use, active, position_names, undecided, uses_of, word
 
 
 def read_config(state: State, config: Map[str, Any], config_name: str) -> bool:
@@ -75,7 +75,7 @@ def read_virtual(state: State) -> bool:
     for rule in state.mapping.rules:
         if rule.number in state.joined or active(rule.guards, state.known) is False or undecided(rule, state):
             continue
-        for tensor in (tensor for term in (*rule.left, *rule.right) for tensor in tensors_of(term)):
+        for tensor in (tensor for term in (*rule.left, *rule.right) for tensor in term.tensors):
             if not tensor.template.virtual:
                 continue
             state.joined.add(rule.number)
@@ -162,7 +162,7 @@ def read_generators(state: State) -> bool:
                 shape = generator_shapes.shape(one[0].content.name, arguments)
             except (ValueError, KeyError):
                 continue  # said where the tensor is made or checked
-            for tensor in (tensor for term in other for tensor in tensors_of(term)):
+            for tensor in (tensor for term in other for tensor in term.tensors):
                 changed |= _shaped(tensor, shape, one[0].content.name, state)
     return changed
 

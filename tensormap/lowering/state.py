@@ -94,16 +94,12 @@ def uses_of(state: State) -> Iterator[Use]:
         if active(rule.guards, state.known) is False:
             continue
         for term in rule.left:
-            for tensor in tensors_of(term):
+            for tensor in term.tensors:
                 for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
                     if template.virtual or template.wild:
                         continue
                     for shape in shapes(template):
                         yield Use(rule, tensor, template, shape)
-
-
-def tensors_of(term: m.Term) -> tuple[m.Tensor, ...]:
-    return term.content.tensors if isinstance(term.content, m.Stored) else ()
 
 
 def word(value: Any) -> str:

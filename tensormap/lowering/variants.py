@@ -13,7 +13,7 @@ from tensormap.lowering import evidence
 from tensormap.lowering.known import Known
 from tensormap.lowering.observe import solve_all
 from tensormap.lowering.solve import Equation, Witness
-from tensormap.lowering.state import State, active, tensors_of
+from tensormap.lowering.state import State, active
 
 
 def infer_variants(state: State) -> bool:
@@ -40,7 +40,7 @@ def _possible(param: m.Param, state: State) -> tuple[str, ...] | None:
         required[variant], meant[variant] = [], set()
         for rule in guarded:
             for term in rule.left:
-                for tensor in tensors_of(term):
+                for tensor in term.tensors:
                     if tensor.template.virtual or tensor.template.wild:
                         continue
                     for shape in shapes(tensor.template):

@@ -18,7 +18,8 @@ from tensormap.language.pairing import Pair, block_atoms
 from tensormap.lowering import formulas, plan
 from tensormap.lowering.boxes import Boxed, Form, Placed, box, row_major
 from tensormap.lowering.compose import Axis, Box, intersect
-from tensormap.lowering.draft import Draft, Virtual, count_of, offset_at, rest_of
+from tensormap.lowering.draft import Draft, Virtual, count_of, offset_at
+from tensormap.lowering.instances import rest_of
 
 if TYPE_CHECKING:
     from tensormap.lowering.lower import Lowering

@@ -22,7 +22,7 @@ from tensormap.language.inverse import invertible
 from tensormap.language.layout import Leaf, Rest, atoms
 from tensormap.language.pairing import Pair, pair
 from tensormap.lowering.bind import Bound
-from tensormap.lowering.instances import Account, Instances, in_order, rest_of, stored
+from tensormap.lowering.instances import Account, Instances, in_order, rest_of
 from tensormap.runtime import axes, frameworks
 from tensormap.runtime.comparison import Differences
 from tensormap.runtime.frameworks import Framework
@@ -122,11 +122,13 @@ class _Run:
                 mine = [each for each in pairs if each.right.term == position]
                 if not isinstance(term.content, m.Stored):
                     self._verify(rule, mine)
-                elif not rule.optional or stored(rule.left):  # an optional tensor that nothing asks for is not written
+                elif not rule.optional or m.stored(
+                    rule.left
+                ):  # an optional tensor that nothing asks for is not written
                     self._write(rule, term, term.content, mine)
 
     def _drop(self, rule: m.Rule) -> None:
-        for tensor in stored(rule.left):
+        for tensor in m.stored(rule.left):
             if tensor.template.wild:
                 continue  # what is left at the end
             for name, _ in self.instances.family(rule, tensor.template):
@@ -134,7 +136,7 @@ class _Run:
                     self.account.claim(name, rule)
 
     def _backwards(self, rule: m.Rule) -> None:
-        templates = [tensor.template for tensor in stored(rule.left) if not tensor.template.virtual]
+        templates = [tensor.template for tensor in m.stored(rule.left) if not tensor.template.virtual]
         names = [name for template in templates for name, _ in self.instances.family(rule, template)]
         present = [name for name in names if name in self.bound.catalog.tensors]
         for name in present:
