@@ -42,8 +42,10 @@ def layout(tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mappin
     CheckpointError for what the format cannot hold.
     """
     keys = dict(sorted(_flat(metadata, ""), key=lambda pair: pair[0] != _ARCHITECTURE))
-    if not isinstance(keys.get(_ARCHITECTURE), str):
+    architecture = keys.get(_ARCHITECTURE)
+    if not isinstance(architecture, str):
         raise refusal("metadata-invalid", f"a GGUF file needs {shown(_ARCHITECTURE)}, and the config has none")
+    keys = {_spelled(key, architecture): value for key, value in keys.items()}
     out = [MAGIC, struct.pack("<IQQ", VERSIONS[-1], len(tensors), len(keys))]
     for key, value in keys.items():
         out += [_text(key), _value(key, value)]
@@ -74,6 +76,12 @@ def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{key}.")
         elif value is not None and value not in ([], ()):
             yield prefix + key, value
+
+
+def _spelled(key: str, architecture: str) -> str:
+    """Return the key as it is written: a config names `command-r.` as `command_r.`, for a name holds no dash."""
+    plain = architecture.replace("-", "_") + "."
+    return f"{architecture}.{key.removeprefix(plain)}" if key.startswith(plain) else key
 
 
 def _check(name: str, dtype: str, shape: tuple[int, ...], names: set[str]) -> None:

@@ -202,6 +202,16 @@ def test_what_the_format_cannot_hold_is_refused(tensors: list[Any], metadata: di
     assert error.value.diagnostics[0].slug == slug
 
 
+def test_the_dash_of_an_architecture_is_in_its_keys(tmp_path: Path) -> None:
+    metadata = {"general.architecture": "command-r", "command_r": {"rope": {"freq_base": 5.0}}, "a_b": {"c_d": 1}}
+    path = written(tmp_path / "a.gguf", {}, metadata)
+    assert open_checkpoint(path).objects == {
+        "general.architecture": "command-r",
+        "command-r.rope.freq_base": 5.0,
+        "a_b.c_d": 1,
+    }
+
+
 def test_the_file_is_the_one_that_gguf_writes(tmp_path: Path) -> None:
     gguf = pytest.importorskip("gguf")
     tensors = {
