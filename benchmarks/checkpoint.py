@@ -1,38 +1,48 @@
-"""Checkpoints to measure with: shapes of a LLaMA, random weights, safetensors shards; or very many tiny tensors."""
+"""Checkpoints to measure with: random weights in the shapes of real families, or headers alone. Safetensors shards."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from tensormap.checkpoints import safetensors
 from tensormap.dtypes import BY_NAME
 
-HIDDEN, INNER, HEADS, KV, HEAD = 2048, 5632, 32, 8, 64
+HIDDEN, INNER, HEADS, KV, HEAD, VOCABULARY = 2048, 5632, 32, 8, 64, 32000
+EXPERTS, EXPERT_INNER = 64, 768
+
+Tensors = list[tuple[str, tuple[int, ...]]]
 
 
 def llama(folder: Path, size: int, dtype: str = "bfloat16", shards: int = 4) -> None:
-    """Write about `size` bytes: as many layers as fit, with embeddings of 32000 words."""
-    width = BY_NAME[dtype].size
+    """Write a LLaMA of about `size` bytes: as many layers as fit."""
     layer = {
-        "self_attn.q_proj.weight": (HEADS * HEAD, HIDDEN),
-        "self_attn.k_proj.weight": (KV * HEAD, HIDDEN),
-        "self_attn.v_proj.weight": (KV * HEAD, HIDDEN),
-        "self_attn.o_proj.weight": (HIDDEN, HEADS * HEAD),
+        **_attention(),
         "mlp.gate_proj.weight": (INNER, HIDDEN),
         "mlp.up_proj.weight": (INNER, HIDDEN),
         "mlp.down_proj.weight": (HIDDEN, INNER),
-        "input_layernorm.weight": (HIDDEN,),
-        "post_attention_layernorm.weight": (HIDDEN,),
     }
-    vocabulary = 32000
-    elements = sum(_product(shape) for shape in layer.values())
-    layers = max(1, (size // width - 2 * vocabulary * HIDDEN) // elements)
-    tensors = [("model.embed_tokens.weight", (vocabulary, HIDDEN)), ("lm_head.weight", (vocabulary, HIDDEN))]
-    for number in range(layers):
-        tensors += [(f"model.layers.{number}.{name}", shape) for name, shape in layer.items()]
-    write(folder, tensors, dtype, shards)
+    tensors, layers = _decoder(layer, size // BY_NAME[dtype].size)
+    write(folder, tensors, dtype, shards, _config("llama", "LlamaForCausalLM", layers, dtype))
+
+
+def experts(folder: Path, size: int, dtype: str = "bfloat16", shards: int = 4) -> None:
+    """Write a Qwen3-MoE of about `size` bytes with 64 experts to a layer, each expert's matrices tensors of their own."""
+    layer: dict[str, tuple[int, ...]] = {**_attention(), "mlp.gate.weight": (EXPERTS, HIDDEN)}
+    for number in range(EXPERTS):
+        for name, shape in (("gate", (EXPERT_INNER, HIDDEN)), ("up", (EXPERT_INNER, HIDDEN)), ("down", (HIDDEN, EXPERT_INNER))):
+            layer[f"mlp.experts.{number}.{name}_proj.weight"] = shape
+    tensors, layers = _decoder(layer, size // BY_NAME[dtype].size)
+    config = _config("qwen3_moe", "Qwen3MoeForCausalLM", layers, dtype)
+    write(folder, tensors, dtype, shards, config | {"num_experts": EXPERTS, "moe_intermediate_size": EXPERT_INNER})
+
+
+def single(folder: Path, size: int, dtype: str = "bfloat16") -> None:
+    """Write one tensor of about `size` bytes."""
+    columns = HIDDEN * 8
+    write(folder, [("weight", (size // BY_NAME[dtype].size // columns, columns))], dtype, 1)
 
 
 def tiny(folder: Path, count: int) -> None:
@@ -40,11 +50,11 @@ def tiny(folder: Path, count: int) -> None:
     write(folder, [(f"blocks.{number}.scale", (16,)) for number in range(count)], "bfloat16", 1)
 
 
-def write(folder: Path, tensors: list[tuple[str, tuple[int, ...]]], dtype: str, shards: int) -> None:
+def write(folder: Path, tensors: Tensors, dtype: str, shards: int, config: dict[str, Any] | None = None) -> None:
     """Write tensors of random bits that are ordinary numbers, in `shards` files of about one size, with an index."""
     folder.mkdir(parents=True)
     width = BY_NAME[dtype].size
-    groups: list[list[tuple[str, tuple[int, ...]]]] = [[] for _ in range(shards)]
+    groups: list[Tensors] = [[] for _ in range(shards)]
     share = sum(_product(shape) for _, shape in tensors) / shards
     reached = 0
     for name, shape in tensors:
@@ -64,6 +74,49 @@ def write(folder: Path, tensors: list[tuple[str, tuple[int, ...]]], dtype: str, 
     if shards > 1:
         index = {"metadata": {"total_size": reached * width}, "weight_map": weights}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config, indent=2))
+
+
+def _attention() -> dict[str, tuple[int, ...]]:
+    return {
+        "self_attn.q_proj.weight": (HEADS * HEAD, HIDDEN),
+        "self_attn.k_proj.weight": (KV * HEAD, HIDDEN),
+        "self_attn.v_proj.weight": (KV * HEAD, HIDDEN),
+        "self_attn.o_proj.weight": (HIDDEN, HEADS * HEAD),
+        "input_layernorm.weight": (HIDDEN,),
+        "post_attention_layernorm.weight": (HIDDEN,),
+    }
+
+
+def _decoder(layer: dict[str, tuple[int, ...]], elements: int) -> tuple[Tensors, int]:
+    """Return the tensors of a decoder of about `elements` elements, and the number of its layers."""
+    layers = max(1, (elements - 2 * VOCABULARY * HIDDEN) // sum(map(_product, layer.values())))
+    tensors: Tensors = [("model.embed_tokens.weight", (VOCABULARY, HIDDEN))]
+    for number in range(layers):
+        tensors += [(f"model.layers.{number}.{name}", shape) for name, shape in layer.items()]
+    return [*tensors, ("model.norm.weight", (HIDDEN,)), ("lm_head.weight", (VOCABULARY, HIDDEN))], layers
+
+
+def _config(kind: str, architecture: str, layers: int, dtype: str) -> dict[str, Any]:
+    return {
+        "architectures": [architecture],
+        "model_type": kind,
+        "hidden_size": HIDDEN,
+        "intermediate_size": INNER,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": KV,
+        "head_dim": HEAD,
+        "num_hidden_layers": layers,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "tie_word_embeddings": False,
+        "torch_dtype": dtype,
+    }
 
 
 def _pattern(dtype: str) -> bytes:
