@@ -119,7 +119,7 @@ def apply(
     """  # noqa: D301 - click's mark for lines that stay as they are
     wanted = _wanted(given)
     made, target = _planned(ctx, places, plan_file, wanted)
-    ctx.meta["tensormap.resumable"] = lambda: _is_resumable(target)
+    ctx.meta["tensormap.stands"] = lambda: _stands(target)
     if given["resume"] and (given["discard"] or given["overwrite"]):
         raise click.UsageError("--resume goes on with what --discard and --overwrite remove: give one of them", ctx)
     from tensormap import api
@@ -150,10 +150,10 @@ def _planned(ctx: click.Context, places: tuple[str, ...], plan_file: Path | None
     return Plan.from_json(data.decode("utf-8", "replace")), Path(places[0])
 
 
-def _is_resumable(target: Path) -> bool:
+def _stands(target: Path) -> str:
     from tensormap.runtime.staging import Staging
 
-    return Staging(Path(os.path.realpath(target))).root.exists()
+    return Staging(Path(os.path.realpath(target))).stands()
 
 
 def _as_text(report: Report) -> str:

@@ -27,6 +27,12 @@ PIPE = 141
 INTERRUPTED = 130
 TERMINATED = 143
 
+_NOT_WITH_RESUME = (
+    "--resume",
+    "--discard",
+    "--overwrite",
+)  # a resumed run has the leave to overwrite that it was given first
+
 
 class Terminated(BaseException):
     """SIGTERM came."""
@@ -90,13 +96,20 @@ def _report(ctx: click.Context, findings: tuple[Diagnostic, ...] | list[Diagnost
 
 
 def _interrupted(ctx: click.Context, code: int, what: str) -> NoReturn:
-    """Say how a run goes on, where there is something to go on from."""
-    resume = ctx.meta.get("tensormap.resumable")
+    """Say how far a run came, and how it goes on where there is something to go on from."""
+    stands = ctx.meta.get("tensormap.stands")
     terminal.err(f"\n{what}")
-    if resume is not None and resume():
-        arguments = [each for each in ctx.meta["tensormap.args"] if each != "--resume"]
-        terminal.err("the target is as it was; to go on from here:")
-        terminal.err(f"  tensormap {ctx.info_name} {shlex.join(arguments)} --resume")
+    match stands and stands():
+        case "resumable":
+            arguments = [each for each in ctx.meta["tensormap.args"] if each not in _NOT_WITH_RESUME]
+            terminal.err("the target is as it was; to go on from here:")
+            terminal.err(f"  tensormap {ctx.info_name} {shlex.join([*arguments, '--resume'])}")
+        case "complete":
+            terminal.err("the target is complete")
+        case "nothing":
+            terminal.err("the target is as it was, and no file was finished")
+        case _:
+            pass
     ctx.exit(code)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,12 +83,12 @@ def run(  # noqa: PLR0913 - what a user may ask for
         raise MappingError(Diagnostic("bad-workers", f"{workers} workers: between 1 and {MOST_WORKERS} make sense"))
     count = workers if workers is not None else min(_MOST_WORKERS, max(2, len(os.sched_getaffinity(0))))
     limits = Limits.of(memory, count, tile)
-    place.parent.mkdir(parents=True, exist_ok=True)
     staging = Staging(place)
+    staging.make_parents()
     with Lock(staging.lock, place):
         record = staging.recover()
         if record is not None and not resume:
-            if not (discard or overwrite):
+            if record.is_worth_keeping and not (discard or overwrite):
                 staging.refuse_leftover(record)
             record = None
         allowed = overwrite or (record is not None and record.overwrite)
@@ -101,7 +102,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
                 staging.begin(identity, record, overwrite=allowed, folder=not single)
                 staging.check_space(_needed(plan, staging.finished))
                 verified = verify(plan, staff, progress)
-                yard = Yard(plan, staging, limits)
+                yard = Yard(plan, staging, limits, checksum=checksum)
                 yard.write(staff, progress)
                 written = yard.bytes_written + _write_small(plan, staging)
                 if checksum:
@@ -109,12 +110,17 @@ def run(  # noqa: PLR0913 - what a user may ask for
                 sources.check_unchanged()
                 staging.publish()
             except (CheckpointError, MappingError):
-                staging.remove()  # nothing to resume: the input is at fault
+                with suppress(OSError):
+                    staging.remove()  # nothing to resume: the input is at fault
                 raise
-            except OSError:
-                if not staging.has_finished():
-                    staging.remove()
+            except BaseException:
+                staging.give_up()
                 raise
+        notes = (
+            *plan.notes,
+            *(("there was nothing to resume",) if resume and record is None else ()),
+            *_removed(staging),
+        )
         return Report(
             Path(target),
             _paths(plan, checksum=checksum),
@@ -123,8 +129,17 @@ def run(  # noqa: PLR0913 - what a user may ask for
             written,
             verified,
             time.monotonic() - started,
-            plan.notes,
+            notes,
         )
+
+
+def _removed(staging: Staging) -> tuple[str, ...]:
+    """Remove what is staged; the target is in its place, so that a failure is worth a note and no more."""
+    try:
+        staging.remove()
+    except OSError as error:
+        return (f"{shown(staging.root)} could not be removed, and is not needed: {error.strerror}",)
+    return ()
 
 
 def _bytes_read(worker: Worker) -> int:
@@ -199,3 +214,8 @@ def _check_apart(plan: Plan, target: Path) -> None:
     places = {root} | {Path(os.path.realpath(root / each.path)) for each in plan.sources}
     if any(place == target or target in place.parents for place in sorted(places)):
         raise MappingError(Diagnostic("target-is-source", f"{shown(target)} is where the plan reads from"))
+    if root in target.parents and (len(plan.sources) > 1 or any("/" in each.path for each in plan.sources)):
+        message = (
+            f"{shown(target)} is inside of the source {shown(root)}: both would be one checkpoint to whatever reads it"
+        )
+        raise MappingError(Diagnostic("target-in-source", message, help=("write beside the source",)))

@@ -51,8 +51,15 @@ class Record:
 
     identity: Identity
     done: dict[str, list[int]] = field(default_factory=dict)  # path -> size, mtime_ns, inode
+    sums: dict[str, str] = field(default_factory=dict)  # path -> sha256, where it was wanted
     overwrite: bool = False  # whether the target may be replaced
-    published: list[int] | None = None  # device and inode of the directory that was about to get its final name
+    published: int | None = None  # inode of what was about to get its final name
+    size: int = 0  # bytes of the journal that could be read
+
+    @property
+    def is_worth_keeping(self) -> bool:
+        """Whether a file was finished, or all of them."""
+        return bool(self.done) or self.published is not None
 
 
 def identify(plan: Plan) -> Identity:
@@ -102,13 +109,18 @@ class Journal:
         known = {"identity": known, "overwrite": overwrite}
         self._append(known)
 
-    def done(self, path: str, status: os.stat_result) -> None:
+    def resume(self, record: Record) -> None:
+        """Go on with a journal, without what a crash left half written at its end: lines behind that would not count."""
+        os.truncate(self._path, record.size)
+
+    def done(self, path: str, status: os.stat_result, sha256: str | None) -> None:
         """Note that an output file is whole and on the disk."""
-        self._append({"done": path, "status": [status.st_size, status.st_mtime_ns, status.st_ino]})
+        known: dict[str, Any] = {"done": path, "status": [status.st_size, status.st_mtime_ns, status.st_ino]}
+        self._append(known if sha256 is None else {**known, "sha256": sha256})
 
     def publishing(self, status: os.stat_result) -> None:
-        """Note that the next thing to happen is the rename."""
-        self._append({"publishing": [status.st_dev, status.st_ino]})
+        """Note that the next thing to happen is the rename. Devices have other numbers after a restart, inodes do not."""
+        self._append({"publishing": status.st_ino})
 
     def _append(self, value: dict[str, Any]) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -138,8 +150,12 @@ def read(path: Path) -> Record | None:
                 record = Record(Identity(**value["identity"]), overwrite=value["overwrite"])
             elif "done" in value:
                 record.done[value["done"]] = value["status"]
+                record.sums.pop(value["done"], None)
+                if "sha256" in value:
+                    record.sums[value["done"]] = value["sha256"]
             elif "publishing" in value:
                 record.published = value["publishing"]
         except (ValueError, TypeError, KeyError):
             return record
+        record.size += len(line) + 1
     return record

@@ -33,7 +33,7 @@ class Lock:
                     self._descriptor = descriptor
                     return self
             except BlockingIOError:
-                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "another process"
+                holder = _holder(descriptor)
                 os.close(descriptor)
                 who = f"process {holder}" if holder.isdigit() else holder
                 message = f"{shown(self._target)} is being written by {who}"
@@ -46,11 +46,22 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.path.unlink(missing_ok=True)  # while it is still held: whoever waits for this file sees that it is gone
-        os.close(self._descriptor)
+        try:
+            with suppress(OSError):  # a lock file that nobody holds is no obstacle
+                os.unlink(self.path)  # while it is still held: whoever waits for this file sees that it is gone
+        finally:
+            os.close(self._descriptor)
 
     def _is_current(self, descriptor: int) -> bool:
         try:
             return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
         except FileNotFoundError:
             return False
+
+
+def _holder(descriptor: int) -> str:
+    """Return what the holder of a lock wrote into it."""
+    try:
+        return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "another process"
+    except OSError:
+        return "another process"

@@ -10,8 +10,10 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import BusyError, Diagnostic, MappingError
@@ -33,10 +35,25 @@ class Staging:
         self.content = self.root / "content"
         self.journal = Journal(self.root / "journal")
         self.finished: dict[str, list[int]] = {}
+        self.sums: dict[str, str] = {}
+
+    def make_parents(self) -> None:
+        """Make the directories above the target that are not there, durably: its name would be lost with theirs."""
+        missing = [each for each in self.target.parents if not each.exists()]
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            sync_directory(each.parent)
 
     def check_target(self, *, overwrite: bool) -> None:
-        """Refuse a target that holds something, unless it may be overwritten. MappingError."""
-        if overwrite or not os.path.lexists(self.target):
+        """Refuse a target that holds something, unless it may be overwritten, or that cannot be replaced. MappingError."""
+        if not os.path.lexists(self.target):
+            return
+        if os.path.ismount(self.target):
+            message = (
+                f"another file system is mounted at {shown(self.target)}: the name cannot be given to something else"
+            )
+            raise MappingError(Diagnostic("target-mounted", message, help=("write to a directory inside of it",)))
+        if overwrite:
             return
         if self.target.is_dir():
             if _is_empty(self.target):
@@ -58,17 +75,20 @@ class Staging:
     def recover(self) -> Record | None:
         """Finish or undo what a killed run was doing when it published; return its journal where there is work to resume."""
         record = journal.read(self.root / "journal")
-        old = self.root / "old"
-        if os.path.lexists(old) and not os.path.lexists(self.target):
-            os.rename(old, self.target)
-        if record is not None and record.published is not None and os.path.lexists(self.target):
-            status = os.stat(self.target)
-            if [status.st_dev, status.st_ino] == record.published:
-                self.remove()
-                return None
+        self._bring_back()
+        if record is not None and record.published is not None and _inode(self.target) == record.published:
+            record = None
         if record is None:
             self.remove()
         return record
+
+    def stands(self) -> Literal["complete", "resumable", "nothing"]:
+        """Tell how far a run that was stopped came: to its end, so far that it can be resumed, or nowhere. Changes nothing."""
+        record = journal.read(self.root / "journal")
+        if record is None or not record.is_worth_keeping:
+            return "nothing"
+        complete = record.published is not None and _inode(self.target) == record.published
+        return "complete" if complete else "resumable"
 
     def begin(self, identity: Identity, record: Record | None, *, overwrite: bool, folder: bool) -> None:
         """Make the directory, or take over that of an interrupted run, which `record` describes.
@@ -82,6 +102,9 @@ class Staging:
                 help_ = "`--discard` starts anew"
                 raise BusyError(Diagnostic("resume-mismatch", message, notes=tuple(differences), help=(help_,)))
             self.finished = {path: status for path, status in record.done.items() if self._is_whole(path, status)}
+            self.sums = {path: known for path, known in record.sums.items() if path in self.finished}
+            self.journal.resume(record)
+            self._clear()
         else:
             self.remove()
             self.root.mkdir(mode=0o700)
@@ -97,9 +120,9 @@ class Staging:
         return path
 
     def publish(self) -> None:
-        """Give the content its final name, whole, and remove the rest."""
-        for folder, _, _ in os.walk(self.content, topdown=False):
-            sync_directory(Path(folder))
+        """Give the content its final name, whole and durably. What else is staged may be removed then."""
+        for folder, _, _ in self._walk():
+            sync_directory(folder)
         self.journal.publishing(os.stat(self.content))
         if not os.path.lexists(self.target):
             os.rename(self.content, self.target)
@@ -108,15 +131,17 @@ class Staging:
                 os.chmod(self.content, stat.S_IMODE(self.target.stat().st_mode))
             self._replace()
         sync_directory(self.target.parent)
-        self.remove()
 
-    def has_finished(self) -> bool:
-        """Tell whether there is work that a later run could go on from."""
-        record = journal.read(self.root / "journal")
-        return record is not None and bool(record.done)
+    def give_up(self) -> None:
+        """Remove what is staged, unless a later run could go on from it. Raises nothing: there is an error already."""
+        with suppress(OSError):
+            record = journal.read(self.root / "journal")
+            if record is None or not record.is_worth_keeping:
+                self.remove()
 
     def remove(self) -> None:
-        """Remove the staging directory with all that is in it."""
+        """Remove the staging directory with all that is in it; an old target that has no other name gets its own back."""
+        self._bring_back()
         if self.root.is_symlink() or self.root.is_file():
             raise FileExistsError(errno.EEXIST, "not a staging directory of tensormap", str(self.root))
         if self.root.exists():
@@ -134,11 +159,14 @@ class Staging:
 
     def _replace(self) -> None:
         """Swap the content with what has the target's name. There is no moment at which neither is whole under some name."""
-        if self.target.is_dir() and self.content.is_dir() and _is_empty(self.target):
+        folders = self.target.is_dir(), self.content.is_dir()
+        if folders == (False, False) or (folders == (True, True) and _is_empty(self.target)):
             os.rename(self.content, self.target)
             return
         if _exchange(self.content, self.target):
             return
+        sync_directory(self.root)  # if the power failed now, `old` must not be in a directory that never was
+        sync_directory(self.target.parent)
         old = self.root / "old"
         os.rename(self.target, old)
         try:
@@ -146,6 +174,30 @@ class Staging:
         except BaseException:
             os.rename(old, self.target)
             raise
+
+    def _bring_back(self) -> None:
+        """Give an old target its name again, where a run was stopped between taking it away and giving it to the new one."""
+        old = self.root / "old"
+        if os.path.lexists(old) and not os.path.lexists(self.target):
+            os.rename(old, self.target)
+
+    def _clear(self) -> None:
+        """Remove what an interrupted run had begun and not finished."""
+        for folder, folders, names in self._walk():
+            for name in names:
+                if (folder / name).relative_to(self.content).as_posix() not in self.finished:
+                    os.unlink(folder / name)
+            for name in folders:
+                if os.path.islink(folder / name):
+                    os.unlink(folder / name)
+                elif _is_empty(folder / name):
+                    os.rmdir(folder / name)
+
+    def _walk(self) -> Iterator[tuple[Path, list[str], list[str]]]:
+        """Yield the directories that are staged, the inner before the outer, with what is in them. OSError."""
+        if self.content.is_dir():
+            for folder, folders, names in os.walk(self.content, topdown=False, onerror=_raise):
+                yield Path(folder), folders, names
 
     def _is_whole(self, path: str, known: list[int]) -> bool:
         try:
@@ -185,6 +237,17 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def _inode(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
 def _is_empty(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return next(entries, None) is None
@@ -201,7 +264,7 @@ def _exchange(left: Path, right: Path) -> bool:
     if rename(_AT_FDCWD, os.fsencode(left), _AT_FDCWD, os.fsencode(right), _RENAME_EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):  # the last: sandboxes say so
         return False
     raise OSError(number, os.strerror(number), str(right))
 

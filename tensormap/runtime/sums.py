@@ -14,13 +14,16 @@ SUMS = "SHA256SUMS"
 
 
 def write_sums(plan: Plan, staging: Staging, workers: int) -> None:
-    """Hash every staged file and write `SHA256SUMS` beside them; beside the target, as `NAME.sha256`, where that is one file."""
+    """Write `SHA256SUMS` beside the staged files. What is known of them is not computed again: most were hashed when they were
+    written, texts are here; companions, and files of a run that was to write no sums, are read.
+    """
+    sums = {each.path: hashlib.sha256(each.data).hexdigest() for each in plan.texts} | staging.sums
     names = [each.path for each in plan.outputs] + [each.path for each in plan.texts]
-    names = sorted(names + [each.path for each in plan.companions])
+    names += [each.path for each in plan.companions]
+    unknown = [name for name in names if name not in sums]
     with ThreadPoolExecutor(workers) as pool:
-        sums = list(pool.map(lambda name: _sha256(staging.content / name), names))
-    lines = "".join(_line(digest, name) for digest, name in zip(sums, names, strict=True))
-    write_file(staging.path(SUMS), lines.encode())
+        sums |= zip(unknown, pool.map(lambda name: _sha256(staging.content / name), unknown), strict=True)
+    write_file(staging.path(SUMS), "".join(_line(sums[name], name) for name in sorted(names)).encode())
 
 
 def _sha256(path: Path) -> str:

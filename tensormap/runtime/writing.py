@@ -6,6 +6,7 @@ Data goes out by positioned writes, never through a memory map.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 import zlib
@@ -89,6 +90,16 @@ class Writing:
             data = memoryview(crc.to_bytes(4, "little"))
             for offset in checksum.into:
                 self.write(offset, data)
+
+    def sha256(self, buffer: memoryview) -> str:
+        """Read the file again, just written and so in memory, and return its digest: tiles are not written in order."""
+        known = hashlib.sha256()
+        size = self.output.layout.size
+        for offset in range(0, size, len(buffer)):
+            piece = buffer[: min(len(buffer), size - offset)]
+            self._read(offset, piece)
+            known.update(piece)
+        return known.hexdigest()
 
     def finish(self) -> os.stat_result:
         """Make the file durable and close it; return its final status."""

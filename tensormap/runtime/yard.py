@@ -28,10 +28,11 @@ _WAITING = 16  # files that may wait to be made durable, each open
 class Yard:
     """The output files of one run, but those that an interrupted run finished."""
 
-    def __init__(self, plan: Plan, staging: Staging, limits: Limits) -> None:
+    def __init__(self, plan: Plan, staging: Staging, limits: Limits, *, checksum: bool = False) -> None:
         self._plan = plan
         self._staging = staging
         self._limits = limits
+        self._checksum = checksum
         todo = [each for each in plan.outputs if each.path not in staging.finished]
         self._writings = [Writing(each, staging.path(each.path)) for each in todo]
         self._total = sum(each.layout.size for each in todo)
@@ -132,7 +133,9 @@ class Yard:
         writing.patch(checksums, worker.scratch.reserve(_CHUNK).view)
         self._done_with(writing, lambda each: self._line.add(partial(self._hand_over, each)))
 
-    def _hand_over(self, writing: Writing, _: Worker) -> None:
+    def _hand_over(self, writing: Writing, worker: Worker) -> None:
+        if self._checksum:  # while its bytes are still in memory
+            self._staging.sums[writing.output.path] = writing.sha256(worker.scratch.reserve(_CHUNK).view)
         self._finished.put(writing)
 
     def _sync(self) -> None:
@@ -141,7 +144,8 @@ class Yard:
             if self._failed:
                 continue
             try:
-                self._staging.journal.done(writing.output.path, writing.finish())
+                path = writing.output.path
+                self._staging.journal.done(path, writing.finish(), self._staging.sums.get(path))
                 self._done += 1
             except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
                 self._failed = True

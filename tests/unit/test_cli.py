@@ -412,9 +412,9 @@ def test_signals(place: Path, number: signal.Signals, code: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tensormap", "apply", *arguments], stderr=subprocess.PIPE, text=True, env=environment
     )
-    content = place / ".out.tensormap" / "content"
+    journal = place / ".out.tensormap" / "journal"
     deadline = time.monotonic() + 60
-    while not (content.is_dir() and any(content.iterdir())):
+    while not (journal.exists() and b'"done"' in journal.read_bytes()):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)

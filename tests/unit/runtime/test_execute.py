@@ -36,7 +36,7 @@ from tensormap.lowering.plan import (
     TextFile,
     Verify,
 )
-from tensormap.runtime import execute, writing
+from tensormap.runtime import execute, sums, writing
 from tensormap.runtime.execute import run
 from tests.unit.runtime.plans import Bench, random_array, read_tensor, rename, whole
 
@@ -258,6 +258,45 @@ def test_the_source_is_never_replaced(bench):
             run(plan, target, overwrite=True)
         assert slug(caught) == "target-is-source"
     assert len(listing(bench.root)) == 3
+
+
+def test_a_target_inside_of_the_source_is_refused(bench):
+    plan = two_files(bench)
+    with pytest.raises(MappingError) as caught:
+        run(plan, bench.root / "deep" / "target")
+    assert slug(caught) == "target-in-source"
+    assert len(listing(bench.root)) == 3
+
+
+def test_a_target_beside_a_single_source_file_is_no_part_of_it(bench):
+    (index,) = bench.source("a.bin", {"a": np.arange(4, dtype=np.int32)})
+    bench.output("out.bin", [("a", "int32", (4,))], [rename(index, 0, (4,))])
+    run(bench.plan(), bench.root / "target")
+    assert listing(bench.root) == ["a.bin", "target/out.bin"]
+
+
+def test_a_mount_point_is_refused_before_a_byte_is_written(bench, monkeypatch):
+    plan = two_files(bench)
+    target_of(bench).mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == target_of(bench))
+    for overwrite in (False, True):
+        with pytest.raises(MappingError) as caught:
+            run(plan, target_of(bench), overwrite=overwrite)
+        assert slug(caught) == "target-mounted"
+    assert left_over(bench) == []
+
+
+def test_a_leftover_that_cannot_be_removed_is_noted(bench, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EACCES, "permission denied", str(path))
+
+    plan = two_files(bench)
+    with monkeypatch.context() as context:
+        context.setattr("tensormap.runtime.staging.shutil.rmtree", fail)
+        report = run(plan, target_of(bench))
+    staging = bench.root.parent / ".target.tensormap"
+    assert report.notes == (f"`{staging}` could not be removed, and is not needed: permission denied",)
+    assert len(listing(target_of(bench))) == 4
 
 
 def test_a_link_to_the_source_is_the_source(bench):
@@ -520,7 +559,7 @@ def interrupted(bench: Bench, plan: Plan, monkeypatch, after: int = 1, **given) 
         context.setattr(writing.Writing, "finish", finish)
         with pytest.raises(KeyboardInterrupt):
             run(plan, target_of(bench), workers=1, **given)
-    assert given or not target_of(bench).exists()
+    assert given.get("overwrite") or not target_of(bench).exists()
 
 
 def test_an_interrupted_run_waits_to_be_resumed(bench, monkeypatch):
@@ -564,8 +603,97 @@ def test_a_resumed_run_may_overwrite_what_it_might_before(bench, monkeypatch):
     assert len(listing(target_of(bench))) == 4
 
 
-def test_resume_without_a_leftover_is_a_run(bench):
-    assert run(two_files(bench), target_of(bench), resume=True).resumed == ()
+def test_resume_without_a_leftover_is_a_run_that_says_so(bench):
+    report = run(two_files(bench), target_of(bench), resume=True)
+    assert report.resumed == ()
+    assert report.notes[-1] == "there was nothing to resume"
+
+
+def test_a_run_that_finished_nothing_leaves_nothing(bench, monkeypatch):
+    plan = two_files(bench)
+    interrupted(bench, plan, monkeypatch, after=0)
+    assert left_over(bench) == []
+
+
+def killed_early(bench: Bench, plan: Plan, monkeypatch, **given) -> None:
+    """Die before a file is finished, as SIGKILL does it: nothing is tidied up."""
+    with monkeypatch.context() as context:
+        context.setattr("tensormap.runtime.staging.Staging.give_up", lambda self: None)
+        interrupted(bench, plan, monkeypatch, after=0, **given)
+    assert left_over(bench) == [".target.tensormap"]
+
+
+def test_a_leftover_with_no_finished_file_is_no_obstacle(bench, monkeypatch):
+    plan = two_files(bench)
+    killed_early(bench, plan, monkeypatch)
+    assert run(plan, target_of(bench)).resumed == ()
+    assert left_over(bench) == []
+
+
+def test_a_leftover_with_no_finished_file_is_resumed_with_its_leave_to_overwrite(bench, monkeypatch):
+    plan = two_files(bench)
+    target_of(bench).mkdir()
+    (target_of(bench) / "old").write_text("x")
+    killed_early(bench, plan, monkeypatch, overwrite=True)
+    run(plan, target_of(bench), resume=True)
+    assert len(listing(target_of(bench))) == 4
+
+
+def test_a_resumed_run_keeps_nothing_that_it_does_not_write(bench, monkeypatch):
+    plan = two_files(bench)
+    interrupted(bench, plan, monkeypatch)
+    content = bench.root.parent / ".target.tensormap" / "content"
+    (content / "sub" / "deep").mkdir(parents=True)
+    (content / "sub" / "deep" / "stray").write_text("x")
+    (content / "SHA256SUMS").write_text("of before")
+    (content / "elsewhere").symlink_to(bench.root)
+    assert run(plan, target_of(bench), resume=True).resumed == ("out-0.bin",)
+    assert listing(target_of(bench)) == ["out-0.bin", "out-1.bin", "sub/index.json", "tokenizer.json"]
+    assert sorted(each.name for each in target_of(bench).rglob("*") if each.is_dir()) == ["sub"]
+    assert len(listing(bench.root)) == 3
+
+
+def test_what_follows_a_torn_line_counts(bench, monkeypatch):
+    """A line behind one that was cut off would be unreadable, and with it that the target was published."""
+    plan = two_files(bench)
+    interrupted(bench, plan, monkeypatch)
+    journal = bench.root.parent / ".target.tensormap" / "journal"
+    journal.write_bytes(journal.read_bytes() + b'{"done":"out-1.b')
+    with monkeypatch.context() as context:
+        context.setattr("tensormap.runtime.staging.shutil.rmtree", lambda path: None)
+        run(plan, target_of(bench), resume=True)
+    with pytest.raises(MappingError) as caught:
+        run(plan, target_of(bench))
+    assert slug(caught) == "target-not-empty"
+    assert left_over(bench) == []
+
+
+def test_devices_are_renumbered_by_a_restart(bench, monkeypatch):
+    plan = two_files(bench)
+    with monkeypatch.context() as context:
+        context.setattr("tensormap.runtime.staging.shutil.rmtree", lambda path: None)
+        run(plan, target_of(bench))
+    text = (bench.root.parent / ".target.tensormap" / "journal").read_text()
+    assert f'{{"publishing":{target_of(bench).stat().st_ino}}}' in text
+
+
+def test_sums_are_read_once(bench, monkeypatch):
+    """What an interrupted run hashed is in the journal; only companions are read again."""
+    read = []
+    original = sums._sha256
+    monkeypatch.setattr(sums, "_sha256", lambda path: read.append(path.name) or original(path))
+    plan = two_files(bench)
+    interrupted(bench, plan, monkeypatch, checksum=True)
+    assert run(plan, target_of(bench), resume=True, checksum=True).resumed == ("out-0.bin",)
+    assert read == ["tokenizer.json"]
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=target_of(bench), check=True)
+
+
+def test_sums_of_what_was_finished_without_them(bench, monkeypatch):
+    plan = two_files(bench)
+    interrupted(bench, plan, monkeypatch)
+    run(plan, target_of(bench), resume=True, checksum=True)
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=target_of(bench), check=True)
 
 
 def test_a_finished_file_that_was_damaged_is_made_again(bench, monkeypatch):
