@@ -64,7 +64,10 @@ TENSORS: dict[int, Stored] = {
     42: Stored("Q2_0", "float32", 64, 18),
 }
 
-ENCODINGS: dict[str, Stored] = {each.name: each for each in TENSORS.values() if each.block > 1}
+PAIRS = Stored("E2M1", "float32", 2, 1)
+"""Two numbers of four bits in a byte, the first in its lower half: `as float4_e2m1fn_x2`. It is no type of GGUF."""
+
+ENCODINGS: dict[str, Stored] = {each.name: each for each in (*TENSORS.values(), PAIRS) if each.block > 1}
 """The types whose elements are packed in blocks, by name."""
 
 PLAIN: dict[str, int] = {each.dtype: number for number, each in TENSORS.items() if each.block == 1}

@@ -18,6 +18,7 @@ from tensormap.language.names import NumberHole
 from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import evidence
 from tensormap.lowering.conclude import conclude
+from tensormap.lowering.interpretation import interpret
 from tensormap.lowering.known import Known
 from tensormap.lowering.matching import Names
 from tensormap.lowering.observe import read_config, read_generators, read_ranges, read_shapes, read_virtual, solve_all
@@ -54,6 +55,7 @@ def bind(
     """Return the binding. MappingError: a setting is unknown or a choice is missing; CheckpointError: evidence disagrees, is too
     little, or a `require` fails. `preset` holds params that the files themselves decided.
     """
+    catalog = interpret(mapping, catalog)
     names = Names.of(catalog.tensors.values())
     state = State(mapping, catalog, names, Known(mapping), trust)
     state.configured = bool(config)

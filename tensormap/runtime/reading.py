@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensormap import externs
+from tensormap.checkpoints.gguf_blocks import decode
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
@@ -103,7 +104,11 @@ class Reader:
             framework = frameworks.framework_of(tensor)
             assert framework is not None
             assert held.dtype is not None
-            self._kept[held.name] = framework, framework.raw(tensor), held.dtype
+            raw = framework.raw(tensor)
+            encoding = self.bound.catalog.tensors[held.name].encoding
+            if encoding is not None and framework.dtype(tensor) == "uint8":
+                raw = framework.adopt(decode(encoding, framework.host(raw, "uint8")).reshape(held.shape))
+            self._kept[held.name] = framework, raw, held.dtype
         return self._kept[held.name]
 
     def called(self, link: Link, held: Sequence[Held]) -> list[Held]:
