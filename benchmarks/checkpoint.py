@@ -32,7 +32,11 @@ def experts(folder: Path, size: int, dtype: str = "bfloat16", shards: int = 4) -
     """Write a Qwen3-MoE of about `size` bytes with 64 experts to a layer, each expert's matrices tensors of their own."""
     layer: dict[str, tuple[int, ...]] = {**_attention(), "mlp.gate.weight": (EXPERTS, HIDDEN)}
     for number in range(EXPERTS):
-        for name, shape in (("gate", (EXPERT_INNER, HIDDEN)), ("up", (EXPERT_INNER, HIDDEN)), ("down", (HIDDEN, EXPERT_INNER))):
+        for name, shape in (
+            ("gate", (EXPERT_INNER, HIDDEN)),
+            ("up", (EXPERT_INNER, HIDDEN)),
+            ("down", (HIDDEN, EXPERT_INNER)),
+        ):
             layer[f"mlp.experts.{number}.{name}_proj.weight"] = shape
     tensors, layers = _decoder(layer, size // BY_NAME[dtype].size)
     config = _config("qwen3_moe", "Qwen3MoeForCausalLM", layers, dtype)

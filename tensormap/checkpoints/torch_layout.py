@@ -5,12 +5,12 @@ Checksums of the tensors are left to who writes their bytes. (caffe2/serialize/i
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tensormap.checkpoints.catalog import Checksum, FileLayout, Piece
+from tensormap.checkpoints.crc import crc32
 from tensormap.checkpoints.pickle_writer import dump, nested
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.checkpoints.zip_records import CENTRAL, END, END64, LOCAL, LOCATOR
@@ -77,7 +77,7 @@ class _Archive:
 
     def known(self, name: str, data: bytes) -> None:
         """Add a record."""
-        entry = self.header(name, len(data), zlib.crc32(data))
+        entry = self.header(name, len(data), crc32(data))
         self.out += data
         self.descriptor(entry)
 

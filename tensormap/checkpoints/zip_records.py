@@ -7,11 +7,11 @@ or encrypted members, a name twice, overlaps, headers that disagree with the dir
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct
 
+from tensormap.checkpoints.crc import crc32
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.diagnostics import CheckpointError
@@ -92,7 +92,7 @@ def read_record(file: Reader, archive: Archive, name: str, limit: int) -> bytes:
     if record.size > limit:
         raise _refused(file, f"has a record {shown(name)} of {record.size} bytes; at most {limit} are read")
     data = file.read(record.start, record.size)
-    if zlib.crc32(data) != record.crc:
+    if crc32(data) != record.crc:
         raise damaged(file, name)
     return data
 
@@ -102,7 +102,7 @@ def check_record(file: Reader, archive: Archive, name: str) -> None:
     record = archive.records[name]
     crc = 0
     for offset in range(0, record.size, _CHUNK):
-        crc = zlib.crc32(file.read(record.start + offset, min(_CHUNK, record.size - offset)), crc)
+        crc = crc32(file.read(record.start + offset, min(_CHUNK, record.size - offset)), crc)
     if crc != record.crc:
         raise damaged(file, name)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import threading
-import zlib
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 from tensormap.checkpoints.catalog import SourceFile
+from tensormap.checkpoints.crc import crc32
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.checkpoints.zip_records import open_archive
@@ -215,7 +215,7 @@ class Records:
         for offset in range(0, size, _CHUNK):
             piece = buffer[: size - offset]
             handles.read(file, start + offset, piece)
-            crc = zlib.crc32(piece, crc)
+            crc = crc32(piece, crc)
         if crc != expected:
             raise refusal(
                 "record-damaged",

@@ -9,16 +9,17 @@ import errno
 import hashlib
 import os
 import threading
-import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from tensormap.checkpoints.catalog import Checksum
+from tensormap.checkpoints.crc import crc32
 from tensormap.lowering.plan import OutputFile
 
 _CHUNK = 512 << 10
 _SEND = 32 << 20
+_SEND_RUNS = 128 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 
 
@@ -64,14 +65,13 @@ class Writing:
         except OSError as error:
             raise named(error, self.path) from error
 
-    def write_stretch(self, offset: int, data: memoryview) -> None:
-        """Put `data` at byte `offset`, as one of many stretches side by side: the disk is set to work now and then.
-
-        Otherwise all of it would be left to the fsync at the end (measured: 0.31 s against 0.22 s for 600 MB).
+    def hurry(self, size: int, *, whole: bool) -> None:
+        """Count `size` bytes that were written, and set the disk to work now and then: otherwise all of it would be left to the
+        fsync at the end (measured: 0.31 s against 0.22 s for 600 MB). Where they are no `whole` stretch, and so will share
+        pages with what comes, this is done less often.
         """
-        self.write(offset, data)
-        self._unsent += len(data)  # two threads may lose a count: it only matters that some are made
-        if self._unsent >= _SEND:
+        self._unsent += size  # two threads may lose a count: it only matters that some are made
+        if self._unsent >= (_SEND if whole else _SEND_RUNS):
             self._unsent = 0
             _start_writing(self._descriptor)
 
@@ -86,7 +86,7 @@ class Writing:
             for offset in range(checksum.start, checksum.start + checksum.size, len(buffer)):
                 piece = buffer[: min(len(buffer), checksum.start + checksum.size - offset)]
                 self._read(offset, piece)
-                crc = zlib.crc32(piece, crc)
+                crc = crc32(piece, crc)
             data = memoryview(crc.to_bytes(4, "little"))
             for offset in checksum.into:
                 self.write(offset, data)

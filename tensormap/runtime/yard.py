@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeAlias
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
 from tensormap.checkpoints.catalog import Checksum
 from tensormap.lowering.plan import Plan
 from tensormap.runtime.crew import Line, await_end
 from tensormap.runtime.kernels import Limits
 from tensormap.runtime.progress import Callback, Progress
-from tensormap.runtime.staging import Staging
 from tensormap.runtime.tiling import Blocks, Mosaic, cut
 from tensormap.runtime.worker import Worker
 from tensormap.runtime.writing import Writing
@@ -25,16 +26,29 @@ _CHUNK = 512 << 10  # bytes to one read for a checksum
 _WAITING = 16  # files that may wait to be made durable, each open
 
 
+class Place(Protocol):
+    """Where files are made: those that were finished before, and the digests of those that are, both by path."""
+
+    finished: dict[str, list[int]]
+    sums: dict[str, str]
+
+    def path(self, relative: str) -> Path:
+        """Return where to make a file."""
+
+    def done(self, relative: str, status: os.stat_result, sha256: str | None) -> None:
+        """Take a file that is whole and on the disk."""
+
+
 class Yard:
     """The output files of one run, but those that an interrupted run finished."""
 
-    def __init__(self, plan: Plan, staging: Staging, limits: Limits, *, checksum: bool = False) -> None:
+    def __init__(self, plan: Plan, place: Place, limits: Limits, *, checksum: bool = False) -> None:
         self._plan = plan
-        self._staging = staging
+        self._place = place
         self._limits = limits
         self._checksum = checksum
-        todo = [each for each in plan.outputs if each.path not in staging.finished]
-        self._writings = [Writing(each, staging.path(each.path)) for each in todo]
+        todo = [each for each in plan.outputs if each.path not in place.finished]
+        self._writings = [Writing(each, place.path(each.path)) for each in todo]
         self._total = sum(each.layout.size for each in todo)
         self._done = 0
         self._line: Line[Worker] = Line(self._jobs())
@@ -99,7 +113,8 @@ class Yard:
         for low, high in tiles:
             data = worker.painter.mosaic(work, low, high)
             with writing.turn:
-                writing.write_stretch(low, data)
+                writing.write(low, data)
+                writing.hurry(high - low, whole=True)
             worker.bytes_done += high - low
         self._done_with(writing, self._filled)
 
@@ -111,7 +126,9 @@ class Yard:
             with writing.turn:  # many small writes at once would only spin on the inode's lock
                 for offset, data in runs:
                     writing.write(offset, data)
-            worker.bytes_done += sum(len(data) for _, data in runs)
+                size = sum(len(data) for _, data in runs)
+                writing.hurry(size, whole=False)
+            worker.bytes_done += size
         self._done_with(writing, self._filled)
 
     def _done_with(self, writing: Writing, then: Callable[[Writing], None]) -> None:
@@ -135,7 +152,7 @@ class Yard:
 
     def _hand_over(self, writing: Writing, worker: Worker) -> None:
         if self._checksum:  # while its bytes are still in memory
-            self._staging.sums[writing.output.path] = writing.sha256(worker.scratch.reserve(_CHUNK).view)
+            self._place.sums[writing.output.path] = writing.sha256(worker.scratch.reserve(_CHUNK).view)
         self._finished.put(writing)
 
     def _sync(self) -> None:
@@ -145,7 +162,7 @@ class Yard:
                 continue
             try:
                 path = writing.output.path
-                self._staging.journal.done(path, writing.finish(), self._staging.sums.get(path))
+                self._place.done(path, writing.finish(), self._place.sums.get(path))
                 self._done += 1
             except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
                 self._failed = True
