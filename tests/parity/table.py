@@ -20,6 +20,8 @@ MORE = {
     "meta/": "transformers' own converter and Meta's forward pass (`tests/acceptance`)",
     "megatron/": "Megatron-Core's forward pass (`test_megatron.py`)",
     "deepseek_v3/fp8": "DeepSeek's own formula, bit for bit, and transformers' dequantised logits (`test_fp8.py`)",
+    "gpt_oss/mxfp4": "transformers' own dequantiser, tensor for tensor, and its logits (`test_gpt_oss.py`)",
+    "gpt_oss/openai": "transformers' own loader of MXFP4, and slices as its converter takes them (`test_gpt_oss.py`)",
     "flux/": "diffusers' own converter, tensor for tensor (`test_diffusion.py`)",
     "vae/": "diffusers' own converter, tensor for tensor, and the decoder's output (`test_diffusion.py`)",
     "torchtune/": "torchtune's own converter and models (`test_torchtune.py`)",
