@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from tensormap.version import VERSION
 
 if TYPE_CHECKING:
-    from tensormap.api import Mapping, Plan, apply, load, loads, open, plan
+    from tensormap.api import Mapping, Plan, apply, finalize, load, loads, open, plan
     from tensormap.diagnostics import BusyError, CheckpointError, Diagnostic, MappingError, TensormapError
     from tensormap.runtime.execute import Report
 
 __version__ = VERSION
 
 _HOMES = {
-    "tensormap.api": ("Mapping", "Plan", "apply", "load", "loads", "open", "plan"),
+    "tensormap.api": ("Mapping", "Plan", "apply", "finalize", "load", "loads", "open", "plan"),
     "tensormap.runtime.execute": ("Report",),
     "tensormap.diagnostics": ("BusyError", "CheckpointError", "Diagnostic", "MappingError", "TensormapError"),
 }
@@ -39,6 +39,7 @@ __all__ = [
     "TensormapError",
     "__version__",
     "apply",
+    "finalize",
     "load",
     "loads",
     "open",

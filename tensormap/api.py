@@ -275,11 +275,13 @@ def apply(
     discard: bool = False,
     checksum: bool = False,
     trust_crc: bool = False,
+    part: tuple[int, int] | None = None,
     progress: Any = None,
 ) -> Report:
     """Run a plan, `apply(plan, "out/")`, or plan and run in one, `apply(mapping, "ckpt/", "out/", to="hf")`.
 
-    The target appears when it is whole; what was there before stays until then. Raises as `plan` does, BusyError where
+    The target appears when it is whole; what was there before stays until then. With `part=(3, 16)` only the third of sixteen parts
+    is made; when all were, anywhere and in any order, `finalize` lets the target appear. Raises as `plan` does, BusyError where
     another run holds the target or an interrupted one waits, and OSError for the disk.
     """
     if isinstance(mapping, Plan):
@@ -292,6 +294,20 @@ def apply(
         made = plan(mapping, source, to, set, max_shard_size, dtype, config=config, like=like, trust=trust)
         place = target
     more: dict[str, Any] = {} if memory is None else {"memory": parse_size(memory)}
+    if part is not None:
+        if resume or discard:
+            raise TypeError("a part always goes on with what it began: neither resume nor discard")
+        return _apply_part(
+            made,
+            place,
+            part,
+            workers=workers,
+            overwrite=overwrite,
+            checksum=checksum,
+            trust_crc=trust_crc,
+            progress=progress,
+            **more,
+        )
     from tensormap.runtime import execute
 
     with _no_collection():
@@ -306,6 +322,30 @@ def apply(
             trust_crc=trust_crc,
             progress=progress,
             **more,
+        )
+
+
+def _apply_part(made: Plan, target: str | Path, part: tuple[int, int], **given: Any) -> Report:
+    from tensormap.runtime.divided import Part
+    from tensormap.runtime.part import run_part
+
+    with _no_collection():
+        return run_part(made.steps, target, Part(*part), **given)
+
+
+def finalize(
+    target: str | Path, *, plan: Plan | None = None, overwrite: bool = False, checksum: bool = False
+) -> Report:
+    """Let a target appear whose parts were all made with `apply(..., part=(k, n))`.
+
+    With `plan`, they have to be of this plan. BusyError: parts are missing, running, or of another plan; MappingError: there are
+    none, or the target exists; CheckpointError: the source is not what the parts read; OSError: the disk.
+    """
+    from tensormap.runtime import finalize as finishing
+
+    with _no_collection():
+        return finishing.finalize(
+            target, plan=None if plan is None else plan.steps, overwrite=overwrite, checksum=checksum
         )
 
 

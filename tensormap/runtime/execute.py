@@ -12,16 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tensormap import externs
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError
-from tensormap.lowering.plan import Compute, Plan
-from tensormap.runtime import arithmetic, journal
+from tensormap.lowering.plan import Plan
+from tensormap.runtime import journal
+from tensormap.runtime.checking import check, check_companions
 from tensormap.runtime.kernels import Limits
 from tensormap.runtime.lock import Lock
 from tensormap.runtime.progress import Callback
 from tensormap.runtime.sources import Sources
-from tensormap.runtime.staging import Staging, check_paths
+from tensormap.runtime.staging import Staging
 from tensormap.runtime.sums import SUMS, write_sums
 from tensormap.runtime.verifying import verify
 from tensormap.runtime.worker import Worker, hire
@@ -35,7 +35,10 @@ _MOST_WORKERS = 8  # by default: more wait for the interpreter's lock, and tiles
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did. `resumed` files were finished by an interrupted run before; bytes count what this run moved."""
+    """What a run did. `resumed` files were finished by an interrupted run before; bytes count what this run moved.
+
+    Of a divided run, `part` is what was done of it, as (number, count), and `waiting` the parts that are not complete.
+    """
 
     target: Path
     files: tuple[str, ...]
@@ -45,6 +48,8 @@ class Report:
     verified: int
     seconds: float
     notes: tuple[str, ...]
+    part: tuple[int, int] | None = None
+    waiting: tuple[int, ...] = ()
 
 
 def run(  # noqa: PLR0913 - what a user may ask for
@@ -74,14 +79,10 @@ def run(  # noqa: PLR0913 - what a user may ask for
     file's name.
     """
     started = time.monotonic()
-    check_paths(plan)
-    _check_functions(plan)
     place = Path(os.path.realpath(target))
-    _check_apart(plan, place)
+    check(plan, place)
     sources = Sources((plan.root, plan.sources))
-    if workers is not None and not 1 <= workers <= MOST_WORKERS:
-        raise MappingError(Diagnostic("bad-workers", f"{workers} workers: between 1 and {MOST_WORKERS} make sense"))
-    count = workers if workers is not None else min(_MOST_WORKERS, max(2, len(os.sched_getaffinity(0))))
+    count = threads(workers)
     limits = Limits.of(memory, count, tile)
     staging = Staging(place)
     staging.make_parents()
@@ -94,21 +95,17 @@ def run(  # noqa: PLR0913 - what a user may ask for
         allowed = overwrite or (record is not None and record.overwrite)
         staging.check_target(overwrite=allowed)
         sources.check()
-        _check_companions(plan)
+        check_companions(plan)
         single = bool(plan.outputs) and plan.outputs[0].path == ""
-        identity = journal.identify(plan)
+        identity = journal.identify(plan, exact=record is not None and bool(record.identity.exact))
         with hire(sources, limits, count, trust_crc=trust_crc) as staff:
             try:
                 staging.begin(identity, record, overwrite=allowed, folder=not single)
-                staging.check_space(_needed(plan, staging.finished))
+                staging.check_space(needed(plan, staging.finished))
                 verified = verify(plan, staff, progress)
                 yard = Yard(plan, staging, limits, checksum=checksum)
                 yard.write(staff, progress)
-                written = yard.bytes_written + _write_small(plan, staging)
-                if checksum:
-                    write_sums(plan, staging, count)
-                sources.check_unchanged()
-                staging.publish()
+                written = yard.bytes_written + finish(plan, staging, sources, count, checksum=checksum)
             except (CheckpointError, MappingError):
                 with suppress(OSError):
                     staging.remove()  # nothing to resume: the input is at fault
@@ -119,13 +116,13 @@ def run(  # noqa: PLR0913 - what a user may ask for
         notes = (
             *plan.notes,
             *(("there was nothing to resume",) if resume and record is None else ()),
-            *_removed(staging),
+            *removed(staging),
         )
         return Report(
             Path(target),
-            _paths(plan, checksum=checksum),
+            paths(plan, checksum=checksum),
             tuple(each.path for each in plan.outputs if each.path in staging.finished),
-            sum(_bytes_read(worker) for worker in staff),
+            bytes_read(staff),
             written,
             verified,
             time.monotonic() - started,
@@ -133,7 +130,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
         )
 
 
-def _removed(staging: Staging) -> tuple[str, ...]:
+def removed(staging: Staging) -> tuple[str, ...]:
     """Remove what is staged; the target is in its place, so that a failure is worth a note and no more."""
     try:
         staging.remove()
@@ -142,11 +139,30 @@ def _removed(staging: Staging) -> tuple[str, ...]:
     return ()
 
 
-def _bytes_read(worker: Worker) -> int:
-    return worker.painter.handles.bytes_read
+def bytes_read(staff: list[Worker]) -> int:
+    """Return how much workers have read."""
+    return sum(worker.painter.handles.bytes_read for worker in staff)
 
 
-def _paths(plan: Plan, *, checksum: bool) -> tuple[str, ...]:
+def threads(workers: int | None) -> int:
+    """Return how many threads to work with: as many as were asked for, or as CPUs. MappingError for a number without sense."""
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise MappingError(Diagnostic("bad-workers", f"{workers} workers: between 1 and {MOST_WORKERS} make sense"))
+    return workers if workers is not None else min(_MOST_WORKERS, max(2, len(os.sched_getaffinity(0))))
+
+
+def finish(plan: Plan, staging: Staging, sources: Sources, workers: int, *, checksum: bool) -> int:
+    """Write what is no tensor, after the tensors, and publish. Return how many bytes that were."""
+    written = _write_small(plan, staging)
+    if checksum:
+        write_sums(plan, staging, workers)
+    sources.check_unchanged()
+    staging.publish()
+    return written
+
+
+def paths(plan: Plan, *, checksum: bool) -> tuple[str, ...]:
+    """Return the names of all files of the target."""
     names = (
         [each.path for each in plan.outputs]
         + [each.path for each in plan.companions]
@@ -171,51 +187,8 @@ def _write_small(plan: Plan, staging: Staging) -> int:
     return total
 
 
-def _needed(plan: Plan, finished: dict[str, list[int]]) -> int:
+def needed(plan: Plan, finished: dict[str, list[int]]) -> int:
     """Return how many bytes are still to be written, each file in whole blocks."""
     sizes = [each.layout.size for each in plan.outputs if each.path not in finished]
     sizes += [each.size for each in plan.companions] + [len(each.data) for each in plan.texts]
     return sum(-(-size // 4096) * 4096 for size in sizes)
-
-
-def _check_functions(plan: Plan) -> None:
-    """Refuse, with a MappingError, functions that are not there."""
-    for output in plan.outputs:
-        for step in output.steps:
-            if isinstance(step, Compute):
-                arithmetic.check(step.formula)
-    for each in plan.verifications:
-        arithmetic.check(each.formula)
-    for tensor in plan.inputs:
-        if tensor.call is not None:
-            externs.registered(tensor.call.name)
-
-
-def _check_companions(plan: Plan) -> None:
-    findings: list[Diagnostic] = []
-    for each in plan.companions:
-        path = Path(plan.root, each.source)
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            findings.append(Diagnostic("stale-plan", f"{shown(path)} is no longer there"))
-            continue
-        if size != each.size:
-            findings.append(Diagnostic("stale-plan", f"{shown(path)} has {size} bytes, and had {each.size}"))
-    if findings:
-        raise CheckpointError(findings)
-
-
-def _check_apart(plan: Plan, target: Path) -> None:
-    """Refuse a target that is the source, or that has the source inside: replacing it would destroy what is read."""
-    if not plan.sources and not plan.companions:
-        return
-    root = Path(os.path.realpath(plan.root))
-    places = {root} | {Path(os.path.realpath(root / each.path)) for each in plan.sources}
-    if any(place == target or target in place.parents for place in sorted(places)):
-        raise MappingError(Diagnostic("target-is-source", f"{shown(target)} is where the plan reads from"))
-    if root in target.parents and (len(plan.sources) > 1 or any("/" in each.path for each in plan.sources)):
-        message = (
-            f"{shown(target)} is inside of the source {shown(root)}: both would be one checkpoint to whatever reads it"
-        )
-        raise MappingError(Diagnostic("target-in-source", message, help=("write beside the source",)))

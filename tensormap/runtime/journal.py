@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tensormap.lowering import plan_json
 from tensormap.lowering.plan import OutputFile, Plan
 
 VERSION = 1
+NAME = "journal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Identity:
     sources: dict[str, list[Any]]
     outputs: dict[str, list[Any]]
     version: int = VERSION
+    exact: str = ""  # sha256 of the whole plan, where runs of several processes have to agree on it
 
     def differences(self, other: Identity) -> list[str]:
         """Say in words how `other`, that of an interrupted run, differs."""
@@ -42,6 +45,8 @@ class Identity:
         found += _differences("source file", other.sources, self.sources)
         if not found:
             found += _differences("output file", other.outputs, self.outputs)
+        if not found and other.exact and other.exact != self.exact:
+            found.append("the plan writes the same files in another way")
         return found
 
 
@@ -53,17 +58,20 @@ class Record:
     done: dict[str, list[int]] = field(default_factory=dict)  # path -> size, mtime_ns, inode
     sums: dict[str, str] = field(default_factory=dict)  # path -> sha256, where it was wanted
     overwrite: bool = False  # whether the target may be replaced
+    parts: int = 0  # how many parts the run is divided into; 0: it is not
+    verified: set[int] = field(default_factory=set)  # the parts whose comparisons were made
     published: int | None = None  # inode of what was about to get its final name
     size: int = 0  # bytes of the journal that could be read
 
     @property
     def is_worth_keeping(self) -> bool:
-        """Whether a file was finished, or all of them."""
-        return bool(self.done) or self.published is not None
+        """Whether a file was finished, or all of them; or others may be at work on their part."""
+        return bool(self.done) or self.published is not None or bool(self.parts)
 
 
-def identify(plan: Plan) -> Identity:
-    """Return a plan's identity."""
+def identify(plan: Plan, *, exact: bool = False) -> Identity:
+    """Return a plan's identity, `exact` to the last step."""
+    known = plan_json.dump(replace(plan, root="", notes=())) if exact else ""
     return Identity(
         plan.mapping,
         plan.digest,
@@ -72,6 +80,7 @@ def identify(plan: Plan) -> Identity:
         {each.path: _fingerprint(each) for each in plan.outputs}
         | {each.path: [hashlib.sha256(each.data).hexdigest()] for each in plan.texts}
         | {each.path: [each.source, each.size] for each in plan.companions},
+        exact=hashlib.sha256(known.encode()).hexdigest() if known else "",
     )
 
 
@@ -96,7 +105,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def start(self, identity: Identity, *, overwrite: bool) -> None:
+    def start(self, identity: Identity, *, overwrite: bool, parts: int = 0) -> None:
         """Begin a new journal; a run that resumes may do what this one may."""
         known: dict[str, Any] = {
             "version": identity.version,
@@ -105,9 +114,9 @@ class Journal:
             "side": identity.side,
             "sources": identity.sources,
             "outputs": identity.outputs,
+            "exact": identity.exact,
         }
-        known = {"identity": known, "overwrite": overwrite}
-        self._append(known)
+        self._append({"identity": known, "overwrite": overwrite, "parts": parts})
 
     def resume(self, record: Record) -> None:
         """Go on with a journal, without what a crash left half written at its end: lines behind that would not count."""
@@ -117,6 +126,10 @@ class Journal:
         """Note that an output file is whole and on the disk."""
         known: dict[str, Any] = {"done": path, "status": [status.st_size, status.st_mtime_ns, status.st_ino]}
         self._append(known if sha256 is None else {**known, "sha256": sha256})
+
+    def verified(self, part: int) -> None:
+        """Note that a part's comparisons found the sources equal."""
+        self._append({"verified": part})
 
     def publishing(self, status: os.stat_result) -> None:
         """Note that the next thing to happen is the rename. Devices have other numbers after a restart, inodes do not."""
@@ -137,25 +150,48 @@ class Journal:
 
 
 def read(path: Path) -> Record | None:
-    """Return what a journal says; None where there is none, or none that can be used."""
+    """Return what a journal says, and those of the parts beside it; None where there is none, or none that can be used."""
+    lines = _lines(path)
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
+        first = json.loads(lines[0])
+        record = Record(Identity(**first["identity"]), overwrite=first["overwrite"], parts=first.get("parts", 0))
+    except (IndexError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    record: Record | None = None
+    for part in sorted(path.parent.glob("parts/*.journal")):
+        _note(record, _lines(part))
+    record.size = len(lines[0]) + 1 + _note(record, lines[1:])
+    return record
+
+
+def mend(path: Path) -> None:
+    """Cut off what a crash left half written at the end of a part's journal: lines behind that would not count."""
+    if path.exists():
+        os.truncate(path, _note(Record(Identity("", "", "", {}, {})), _lines(path)))
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+
+
+def _note(record: Record, lines: list[bytes]) -> int:
+    """Note what lines say, up to the first that says nothing; return how many bytes could be read."""
+    size = 0
     for line in lines:
         try:
             value = json.loads(line)
-            if record is None:
-                record = Record(Identity(**value["identity"]), overwrite=value["overwrite"])
-            elif "done" in value:
+            if "done" in value:
                 record.done[value["done"]] = value["status"]
                 record.sums.pop(value["done"], None)
                 if "sha256" in value:
                     record.sums[value["done"]] = value["sha256"]
+            elif "verified" in value:
+                record.verified.add(value["verified"])
             elif "publishing" in value:
                 record.published = value["publishing"]
         except (ValueError, TypeError, KeyError):
-            return record
-        record.size += len(line) + 1
-    return record
+            break
+        size += len(line) + 1
+    return size

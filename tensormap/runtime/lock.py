@@ -1,10 +1,15 @@
-"""One run at a time on one target: a lock file beside it, held with flock, so that a dead process holds nothing."""
+"""One run at a time on one target: a lock file beside it, held with flock, so that a dead process holds nothing.
+
+The parts of a divided run share it.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,32 +17,43 @@ from typing import Self
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import BusyError, Diagnostic
 
+_PARTS = "parts of a divided run"
+_PATIENCE = 10.0  # seconds
+
 
 class Lock:
-    """Hold `path` while the `with` block runs; BusyError at once where another process does."""
+    """Hold `path` while the `with` block runs, alone or `shared`; BusyError at once where another process does.
 
-    def __init__(self, path: Path, target: Path) -> None:
+    `what` says in messages what of the target it is for: "part 3/16 of ".
+    """
+
+    def __init__(self, path: Path, target: Path, *, shared: bool = False, what: str = "") -> None:
         self.path = path
         self._target = target
+        self._shared = shared
+        self._what = what
         self._descriptor = -1
 
     def __enter__(self) -> Self:
+        patience = time.monotonic() + _PATIENCE
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 if self._is_current(descriptor):
+                    name = _PARTS if self._shared else f"{os.getpid()} on {os.uname().nodename}"
                     with suppress(OSError):  # the name is for messages only, and the disk may be full
                         os.ftruncate(descriptor, 0)
-                        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                        os.pwrite(descriptor, f"{name}\n".encode(), 0)
                     self._descriptor = descriptor
                     return self
             except BlockingIOError:
                 holder = _holder(descriptor)
                 os.close(descriptor)
-                who = f"process {holder}" if holder.isdigit() else holder
-                message = f"{shown(self._target)} is being written by {who}"
-                raise BusyError(Diagnostic("locked", message)) from None
+                if not self._shared or holder != _PARTS or time.monotonic() > patience:
+                    raise self._busy(holder) from None
+                time.sleep(0.02)  # another part has it alone, for a moment
+                continue
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -48,9 +64,27 @@ class Lock:
     ) -> None:
         try:
             with suppress(OSError):  # a lock file that nobody holds is no obstacle
+                if self._shared:
+                    fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the last of them removes it
                 os.unlink(self.path)  # while it is still held: whoever waits for this file sees that it is gone
         finally:
             os.close(self._descriptor)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold a shared lock alone for a moment. BusyError where others share it."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise self._busy(_PARTS) from None
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def _busy(self, holder: str) -> BusyError:
+        who = f"process {holder}" if holder[:1].isdigit() else holder
+        return BusyError(Diagnostic("locked", f"{self._what}{shown(self._target)} is being written by {who}"))
 
     def _is_current(self, descriptor: int) -> bool:
         try:
@@ -62,6 +96,6 @@ class Lock:
 def _holder(descriptor: int) -> str:
     """Return what the holder of a lock wrote into it."""
     try:
-        return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "another process"
+        return os.pread(descriptor, 128, 0).decode("ascii", "replace").strip() or "another process"
     except OSError:
         return "another process"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -33,7 +35,8 @@ class Staging:
         self.root = target.parent / f".{target.name}.tensormap"
         self.lock = target.parent / f".{target.name}.tensormap-lock"
         self.content = self.root / "content"
-        self.journal = Journal(self.root / "journal")
+        self.work = self.root / "work"  # of jobs in other processes, see `bay`
+        self.journal = Journal(self.root / journal.NAME)
         self.finished: dict[str, list[int]] = {}
         self.sums: dict[str, str] = {}
 
@@ -68,13 +71,18 @@ class Staging:
     def refuse_leftover(self, record: Record) -> NoReturn:
         """Raise a BusyError: an interrupted run waits, and nothing says what to do with it."""
         count = len(record.done)
-        message = f"an interrupted run to {shown(self.target)} left {count} finished file{'' if count == 1 else 's'}"
-        help_ = "`--resume` continues it, `--discard` starts anew"
+        left = f"left {count} finished file{'' if count == 1 else 's'}"
+        if record.parts:
+            message = f"a run to {shown(self.target)} in {record.parts} parts {left}, and was not finished"
+            help_ = "`tensormap finalize` finishes it, `--resume` does what is missing here, `--discard` starts anew"
+        else:
+            message = f"an interrupted run to {shown(self.target)} {left}"
+            help_ = "`--resume` continues it, `--discard` starts anew"
         raise BusyError(Diagnostic("resumable", message, help=(help_,)))
 
     def recover(self) -> Record | None:
         """Finish or undo what a killed run was doing when it published; return its journal where there is work to resume."""
-        record = journal.read(self.root / "journal")
+        record = journal.read(self.root / journal.NAME)
         self._bring_back()
         if record is not None and record.published is not None and _inode(self.target) == record.published:
             record = None
@@ -84,7 +92,7 @@ class Staging:
 
     def stands(self) -> Literal["complete", "resumable", "nothing"]:
         """Tell how far a run that was stopped came: to its end, so far that it can be resumed, or nowhere. Changes nothing."""
-        record = journal.read(self.root / "journal")
+        record = journal.read(self.root / journal.NAME)
         if record is None or not record.is_worth_keeping:
             return "nothing"
         complete = record.published is not None and _inode(self.target) == record.published
@@ -101,7 +109,7 @@ class Staging:
                 message = f"the interrupted run to {shown(self.target)} cannot be resumed: it is not the same work"
                 help_ = "`--discard` starts anew"
                 raise BusyError(Diagnostic("resume-mismatch", message, notes=tuple(differences), help=(help_,)))
-            self.finished = {path: status for path, status in record.done.items() if self._is_whole(path, status)}
+            self.finished = {path: status for path, status in record.done.items() if self.is_whole(path, status)}
             self.sums = {path: known for path, known in record.sums.items() if path in self.finished}
             self.journal.resume(record)
             self._clear()
@@ -119,6 +127,10 @@ class Staging:
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def done(self, relative: str, status: os.stat_result, sha256: str | None) -> None:
+        """Note that a file is whole and on the disk."""
+        self.journal.done(relative, status, sha256)
+
     def publish(self) -> None:
         """Give the content its final name, whole and durably. What else is staged may be removed then."""
         for folder, _, _ in self._walk():
@@ -135,9 +147,13 @@ class Staging:
     def give_up(self) -> None:
         """Remove what is staged, unless a later run could go on from it. Raises nothing: there is an error already."""
         with suppress(OSError):
-            record = journal.read(self.root / "journal")
+            record = journal.read(self.root / journal.NAME)
             if record is None or not record.is_worth_keeping:
                 self.remove()
+
+    def make(self) -> Path:
+        """Make a directory that may become the staging directory. What becomes of it, `remove` removes."""
+        return Path(tempfile.mkdtemp(".new", f"{self.root.name}-", self.root.parent))
 
     def remove(self) -> None:
         """Remove the staging directory with all that is in it; an old target that has no other name gets its own back."""
@@ -146,13 +162,14 @@ class Staging:
             raise FileExistsError(errno.EEXIST, "not a staging directory of tensormap", str(self.root))
         if self.root.exists():
             shutil.rmtree(self.root)
+        begun = re.compile(re.escape(self.root.name) + "-[^.]+[.]new")
+        for each in [each.name for each in os.scandir(self.root.parent) if begun.fullmatch(each.name)]:
+            shutil.rmtree(self.root.parent / each)
 
     def check_space(self, needed: int) -> None:
-        """Raise OSError (ENOSPC) where the file system has less room than `needed` bytes, what is staged here counting as room."""
+        """Raise OSError (ENOSPC) where the file system has less room than `needed` bytes."""
         room = os.statvfs(self.target.parent)
         free = room.f_bavail * room.f_frsize
-        for folder, _, names in os.walk(self.content):
-            free += sum(_staged_bytes(Path(folder, name), self.content, self.finished) for name in names)
         if needed > free:
             message = f"not enough space: {_human(needed)} needed, {_human(free)} free"
             raise OSError(errno.ENOSPC, message, str(self.target))
@@ -183,6 +200,8 @@ class Staging:
 
     def _clear(self) -> None:
         """Remove what an interrupted run had begun and not finished."""
+        if self.work.exists():
+            shutil.rmtree(self.work)
         for folder, folders, names in self._walk():
             for name in names:
                 if (folder / name).relative_to(self.content).as_posix() not in self.finished:
@@ -199,7 +218,8 @@ class Staging:
             for folder, folders, names in os.walk(self.content, topdown=False, onerror=_raise):
                 yield Path(folder), folders, names
 
-    def _is_whole(self, path: str, known: list[int]) -> bool:
+    def is_whole(self, path: str, known: list[int]) -> bool:
+        """Tell whether a finished file is as it was noted: size, time of its last change, inode."""
         try:
             status = os.stat(self.content / path)
         except OSError:
@@ -267,10 +287,6 @@ def _exchange(left: Path, right: Path) -> bool:
     if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):  # the last: sandboxes say so
         return False
     raise OSError(number, os.strerror(number), str(right))
-
-
-def _staged_bytes(path: Path, content: Path, finished: dict[str, list[int]]) -> int:
-    return 0 if path.relative_to(content).as_posix() in finished else path.stat().st_blocks * 512
 
 
 def _human(size: int) -> str:
