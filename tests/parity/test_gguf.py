@@ -19,6 +19,7 @@ from tests.parity import converter, llamacpp
 from tests.parity.cases import gguf_decoders
 from tests.parity.cases.gguf import CASES, READ
 from tests.parity.harness import Case, assert_close, logits, random_tokens, save
+from tests.stored import assert_same, read_safetensors
 
 TYPES = {torch.float32: "ALL_F32", torch.bfloat16: "MOSTLY_BF16"}
 
@@ -39,7 +40,7 @@ CURVED = ("gemma2", "gemma3", "gpt2", "starcoder", "starcoder2", "falcon", "bloo
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A model, the folder it was saved to, and the GGUF file that it was converted to."""
+    """A model, the folder that the converter may read, and the GGUF file that the model was converted to."""
 
     case: Case
     model: Any
@@ -47,20 +48,26 @@ class Written:
     file: Path
 
 
-@pytest.fixture(scope="module", params=CASES + gguf_decoders.CASES, ids=str)
+@pytest.fixture(scope="module", params=CASES + gguf_decoders.CASES + gguf_decoders.PUBLISHED_CASES, ids=str)
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
     return _write(request.param, tmp_path_factory.mktemp("gguf"))
 
 
 def _write(case: Case, folder: Path) -> Written:
-    model = save(case, folder / "here")
-    tensormap.apply(tensormap.load(case.mapping), folder / "here", folder / "there", to="gguf", set=dict(case.set))
-    return Written(case, model, folder / "here", folder / "there" / "model.gguf")
+    model, source = save(case, folder / "here"), folder / "here"
+    if str(case) in gguf_decoders.VIA:
+        mapping, side = gguf_decoders.VIA[str(case)]
+        tensormap.apply(mapping, folder / "here", folder / "published", to=side)
+        source = folder / "published"
+    converted = source if case in gguf_decoders.PUBLISHED_CASES else folder / "here"
+    tensormap.apply(tensormap.load(case.mapping), converted, folder / "there", to="gguf", set=dict(case.set))
+    return Written(case, model, source, folder / "there" / "model.gguf")
 
 
 def test_the_converter_writes_the_same(written: Written, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if str(written.case) in gguf_decoders.NOT_CONVERTED:
-        request.applymarker(pytest.mark.xfail(raises=ValueError, reason=gguf_decoders.NOT_CONVERTED[str(written.case)]))
+        error, reason = gguf_decoders.NOT_CONVERTED[str(written.case)]
+        request.applymarker(pytest.mark.xfail(raises=error, reason=reason, strict=True))
     theirs = tmp_path / "theirs.gguf"
     published = gguf_decoders.PUBLISHED.get(str(written.case))
     converter.convert(written.folder, theirs, TYPES[written.case.dtype], published)
@@ -75,6 +82,13 @@ def test_llama_cpp_computes_the_same(written: Written) -> None:
     rounded = written.case.dtype != torch.float32
     curved = written.case.mapping.removeprefix("gguf/") in CURVED
     assert_close(actual, expected, 0.2 if rounded else 0.02 if curved else 1e-4)
+
+
+@pytest.mark.parametrize("case", gguf_decoders.PUBLISHED_CASES, ids=str)
+def test_what_was_published_comes_back(case: Case, tmp_path: Path) -> None:
+    written = _write(case, tmp_path)
+    tensormap.apply(case.mapping, written.file.parent, tmp_path / "back", to=case.here)
+    assert_same(read_safetensors(tmp_path / "back"), read_safetensors(written.folder))
 
 
 @pytest.mark.parametrize("case", READ, ids=str)
