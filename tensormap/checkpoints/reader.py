@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from tensormap.checkpoints.catalog import SourceFile
+from tensormap.checkpoints.descriptors import close, named
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.diagnostics import CheckpointError
 
@@ -16,11 +17,12 @@ from tensormap.diagnostics import CheckpointError
 class Reader:
     """An open regular file: `name` is what messages call it. Use as a context manager."""
 
-    __slots__ = ("_descriptor", "mtime_ns", "name", "size")
+    __slots__ = ("_descriptor", "_path", "mtime_ns", "name", "size")
 
     def __init__(self, path: Path, name: str) -> None:
         """Open `path`; CheckpointError where nothing or no regular file is there, OSError where it may not be read."""
         self.name = name
+        self._path = path
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
         except (FileNotFoundError, NotADirectoryError):
@@ -30,9 +32,13 @@ class Reader:
             ) from None
         except ValueError:  # a NUL in the path
             raise refusal("file-missing", f"{shown(name)} is no possible file name") from None
-        status = os.fstat(descriptor)
+        try:
+            status = os.fstat(descriptor)
+        except OSError as error:
+            close(descriptor)
+            raise named(error, path) from error
         if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
+            close(descriptor)
             raise refusal("file-not-regular", f"{shown(name)} is not a regular file")
         self._descriptor = descriptor
         self.size = status.st_size
@@ -44,11 +50,14 @@ class Reader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
+        close(self._descriptor)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes from byte `offset` on."""
-        data = os.pread(self._descriptor, size, offset) if size else b""
+        try:
+            data = os.pread(self._descriptor, size, offset) if size else b""
+        except OSError as error:
+            raise named(error, self._path) from error
         if len(data) == size:
             return data
         if not data:
@@ -59,7 +68,10 @@ class Reader:
         """Read as many bytes as `buffer` has from byte `offset` on."""
         done = 0
         while done < len(buffer):
-            got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+            try:
+                got = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+            except OSError as error:
+                raise named(error, self._path) from error
             if not got:
                 raise self._short(offset + done, len(buffer) - done)
             done += got

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tensormap.checkpoints.descriptors import close, named
 from tensormap.lowering import plan_json
 from tensormap.lowering.plan import OutputFile, Plan
 
@@ -143,10 +144,9 @@ class Journal:
                 data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
         except OSError as error:
-            error.filename = error.filename or str(self._path)
-            raise
+            raise named(error, self._path) from error
         finally:
-            os.close(descriptor)
+            close(descriptor)
 
 
 def read(path: Path) -> Record | None:

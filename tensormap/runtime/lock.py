@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tensormap.checkpoints.descriptors import close, named
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import BusyError, Diagnostic
 
@@ -49,15 +50,18 @@ class Lock:
                     return self
             except BlockingIOError:
                 holder = _holder(descriptor)
-                os.close(descriptor)
+                close(descriptor)
                 if not self._shared or holder != _PARTS or time.monotonic() > patience:
                     raise self._busy(holder) from None
                 time.sleep(0.02)  # another part has it alone, for a moment
                 continue
+            except OSError as error:
+                close(descriptor)
+                raise named(error, self.path) from error
             except BaseException:
-                os.close(descriptor)
+                close(descriptor)
                 raise
-            os.close(descriptor)  # its last holder removed the file between our open and our flock
+            close(descriptor)  # its last holder removed the file between our open and our flock
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -68,7 +72,7 @@ class Lock:
                     fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the last of them removes it
                 os.unlink(self.path)  # while it is still held: whoever waits for this file sees that it is gone
         finally:
-            os.close(self._descriptor)
+            close(self._descriptor)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tensormap.checkpoints.catalog import SourceFile
 from tensormap.checkpoints.crc import crc32
+from tensormap.checkpoints.descriptors import close, named
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.checkpoints.zip_records import open_archive
@@ -87,7 +88,7 @@ class Handles:
     def close(self) -> None:
         """Close all files."""
         while self._open:
-            os.close(self._open.popitem()[1])
+            close(self._open.popitem()[1])
 
     def read(self, file: int, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of a file on. CheckpointError: the file ends before; OSError names the file."""
@@ -104,7 +105,7 @@ class Handles:
             if got != wanted:
                 self._continue(descriptor, file, offset, buffers, got)
         except OSError as error:
-            raise _named(error, self._sources.paths[file]) from error
+            raise named(error, self._sources.paths[file]) from error
         self.bytes_read += wanted
 
     def scatter(self, file: int, pieces: list[tuple[int, int, int]], target: memoryview, gap: int) -> None:
@@ -147,21 +148,19 @@ class Handles:
             self._open.move_to_end(file)
             return descriptor
         while len(self._open) >= self._limit:
-            os.close(self._open.popitem(last=False)[1])
+            close(self._open.popitem(last=False)[1])
         path = self._sources.paths[file]
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._open[file] = descriptor
-        problem = _status_difference(os.fstat(descriptor), self._sources.files[file])
+        try:
+            status = os.fstat(descriptor)
+        except OSError as error:
+            raise named(error, path) from error
+        problem = _status_difference(status, self._sources.files[file])
         if problem is not None:
             message = f"{shown(path)} was changed while it was read: {problem}"
             raise CheckpointError(Diagnostic("source-changed", message, notes=("nothing was published",)))
         return descriptor
-
-
-def _named(error: OSError, path: str) -> OSError:
-    if error.filename is None:
-        error.filename = path
-    return error
 
 
 def handle_limit(workers: int) -> int:

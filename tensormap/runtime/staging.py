@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal, NoReturn
 
+from tensormap.checkpoints.descriptors import close, named
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import BusyError, Diagnostic, MappingError
 from tensormap.lowering.plan import Plan
@@ -49,7 +50,7 @@ class Staging:
 
     def check_target(self, *, overwrite: bool) -> None:
         """Refuse a target that holds something, unless it may be overwritten, or that cannot be replaced. MappingError."""
-        if not os.path.lexists(self.target):
+        if not _exists(self.target):
             return
         if os.path.ismount(self.target):
             message = (
@@ -136,7 +137,7 @@ class Staging:
         for folder, _, _ in self._walk():
             sync_directory(folder)
         self.journal.publishing(os.stat(self.content))
-        if not os.path.lexists(self.target):
+        if not _exists(self.target):
             os.rename(self.content, self.target)
         else:
             if self.target.is_dir() and self.content.is_dir():
@@ -195,7 +196,7 @@ class Staging:
     def _bring_back(self) -> None:
         """Give an old target its name again, where a run was stopped between taking it away and giving it to the new one."""
         old = self.root / "old"
-        if os.path.lexists(old) and not os.path.lexists(self.target):
+        if _exists(old) and not _exists(self.target):
             os.rename(old, self.target)
 
     def _clear(self) -> None:
@@ -251,10 +252,18 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno != errno.EINVAL:  # file systems that cannot sync a directory have nothing to lose
-            error.filename = str(path)
-            raise
+            raise named(error, path) from error
     finally:
-        os.close(descriptor)
+        close(descriptor)
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether a name is taken, by a dangling link too. OSError where that cannot be known: `os.path` would say no."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _inode(path: Path) -> int | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tensormap.checkpoints.catalog import Checksum
 from tensormap.checkpoints.crc import crc32
+from tensormap.checkpoints.descriptors import close, named
 from tensormap.lowering.plan import OutputFile
 
 _CHUNK = 512 << 10
@@ -50,7 +51,7 @@ class Writing:
         except OSError as error:
             raise named(error, self.path) from error
         finally:
-            os.close(descriptor)
+            close(descriptor)
 
     def open(self) -> None:
         """Open the file that `allocate` made."""
@@ -114,7 +115,7 @@ class Writing:
     def close(self) -> None:
         """Close the file, whatever its state."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            close(self._descriptor)
             self._descriptor = -1
 
     def _read(self, offset: int, buffer: memoryview) -> None:
@@ -159,7 +160,14 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError as error:
         raise named(error, path) from error
     finally:
-        os.close(descriptor)
+        close(descriptor)
+
+
+def _read(descriptor: int, offset: int, path: Path) -> bytes:
+    try:
+        return os.pread(descriptor, _CHUNK, offset)
+    except OSError as error:
+        raise named(error, path) from error
 
 
 def copy_file(source: Path, target: Path) -> int:
@@ -169,7 +177,7 @@ def copy_file(source: Path, target: Path) -> int:
     try:
         writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
-            while data := os.pread(reader, _CHUNK, total):
+            while data := _read(reader, total, source):
                 view = memoryview(data)
                 total += len(view)
                 while view:
@@ -178,14 +186,7 @@ def copy_file(source: Path, target: Path) -> int:
         except OSError as error:
             raise named(error, target) from error
         finally:
-            os.close(writer)
+            close(writer)
     finally:
-        os.close(reader)
+        close(reader)
     return total
-
-
-def named(error: OSError, path: Path | str) -> OSError:
-    """Return the error with the file's name, where it has none."""
-    if error.filename is None:
-        error.filename = str(path)
-    return error

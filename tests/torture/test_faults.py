@@ -1,0 +1,182 @@
+"""Every call to the operating system fails once, or from then on: an error with the file's name, and the target as it was.
+
+The matrix is fault x call x whether something is replaced x format. `make torture` goes through all of it; otherwise each pair of
+a call and a fault is tried at one place, which the seed chooses.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tensormap.diagnostics import CheckpointError, MappingError
+from tensormap.runtime import execute
+from tests.torture.shim import Call, hooked
+from tests.torture.test_kills import go_on, prepared
+from tests.torture.workloads import OLD, Workload, beside, tree
+
+SHORT, EOF = "short", "eof"
+Fault = int | str
+FAULTS: dict[str, tuple[Fault, ...]] = {
+    "open": (errno.EACCES, errno.EMFILE, errno.EIO, errno.ENOSPC),
+    "close": (errno.EIO,),
+    "pwrite": (errno.ENOSPC, errno.EIO, errno.EDQUOT, SHORT),
+    "write": (errno.ENOSPC, errno.EIO, SHORT),
+    "fsync": (errno.EIO, errno.ENOSPC),
+    "posix_fallocate": (errno.ENOSPC, errno.EIO, errno.EOPNOTSUPP),
+    "ftruncate": (errno.EIO,),
+    "truncate": (errno.EIO,),
+    "rename": (errno.EIO, errno.EACCES, errno.ENOSPC),
+    "_exchange": (errno.EIO, errno.EACCES),
+    "mkdir": (errno.EACCES, errno.ENOSPC, errno.EIO),
+    "rmdir": (errno.EACCES, errno.EIO),
+    "unlink": (errno.EACCES, errno.EIO),
+    "chmod": (errno.EPERM,),
+    "preadv": (errno.EIO, SHORT, EOF),
+    "pread": (errno.EIO, SHORT, EOF),
+    "stat": (errno.EACCES, errno.EIO),
+    "fstat": (errno.EIO,),
+    "lstat": (errno.EIO,),
+    "scandir": (errno.EACCES, errno.EIO),
+    "statvfs": (errno.EIO,),
+    "flock": (errno.ENOLCK,),
+}
+TOLERATED = {("posix_fallocate", errno.EOPNOTSUPP)} | {(name, SHORT) for name in ("pwrite", "write", "preadv", "pread")}
+
+
+def halved(buffers: list[memoryview]) -> list[memoryview]:
+    """Return buffers for half of what fits, one byte at least."""
+    first = buffers[0]
+    return [first[: max(1, len(first) // 2)]]
+
+
+def inject(call: Call, fault: Fault) -> Any:
+    """Let a call fail."""
+    first, *rest = call.arguments
+    match call.name, fault:
+        case _, int():
+            if call.name == "close":
+                call.do()  # a descriptor is gone whatever close says
+            name = None if isinstance(first, int) else first
+            raise OSError(fault, os.strerror(fault), name)
+        case ("preadv", _):
+            return 0 if fault == EOF else call.original(first, halved(rest[0]), *rest[1:])
+        case ("pread", _):
+            return b"" if fault == EOF else call.original(first, max(1, rest[0] // 2), *rest[1:])
+        case _:
+            return call.original(first, rest[0][: max(1, len(rest[0]) // 2)], *rest[1:])
+
+
+@contextmanager
+def faulty(name: str, number: int, fault: Fault, *, lasting: bool) -> Iterator[list[str]]:
+    """Let call `number` of that name fail, and all that follow where it is `lasting`. Gives the paths that were hit."""
+    turn = threading.Lock()
+    seen = 0
+    hit: list[str] = []
+
+    def hook(call: Call) -> Any:
+        nonlocal seen
+        if call.name != name:
+            return call.do()
+        with turn:
+            mine, seen = seen, seen + 1
+        if mine == number or (lasting and mine > number):
+            hit.append(call.path)
+            return inject(call, fault)
+        return call.do()
+
+    with hooked(hook):
+        yield hit
+
+
+def calls_of(work: Workload, folder: Path, *, overwrite: bool) -> Counter[str]:
+    """Count the calls of a run that nothing disturbs."""
+    counted: Counter[str] = Counter()
+
+    def hook(call: Call) -> Any:
+        counted[call.name] += 1
+        return call.do()
+
+    target = prepared(folder, overwrite=overwrite)
+    with hooked(hook):
+        execute.run(work.plan, target, overwrite=overwrite)
+    return counted
+
+
+def attempt(work: Workload, target: Path, *, overwrite: bool) -> Exception | None:
+    """Run, and return what was raised."""
+    try:
+        execute.run(work.plan, target, overwrite=overwrite)
+    except (OSError, CheckpointError) as error:
+        return error
+    return None
+
+
+def try_fault(work: Workload, folder: Path, name: str, number: int, fault: Fault, *, lasting: bool, overwrite: bool):
+    target = prepared(folder, overwrite=overwrite)
+    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    with faulty(name, number, fault, lasting=lasting) as hit:
+        error = attempt(work, target, overwrite=overwrite)
+    if not hit:
+        return  # threads take turns differently: this time there were fewer calls
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert threading.active_count() == threads
+    found = tree(target)
+    if error is None:
+        assert found == work.whole
+    elif isinstance(error, OSError):
+        assert fault in (error.errno, EOF), error
+        assert error.filename, error
+    else:
+        assert fault == EOF or error.diagnostics[0].slug in ("source-changed", "stale-plan"), error
+    if (name, fault) in TOLERATED:
+        assert error is None, error
+    if found != work.whole:
+        assert found == (OLD if overwrite else None)
+        go_on(work, target, overwrite=overwrite)
+    else:  # what is left beside a complete target goes when somebody comes by
+        with pytest.raises(MappingError) as caught:
+            execute.run(work.plan, target)
+        assert caught.value.diagnostics[0].slug == "target-not-empty"
+    assert tree(target) == work.whole
+    assert beside(target) == []
+
+
+PAIRS = [(name, fault, lasting) for name, faults in FAULTS.items() for fault in faults for lasting in (False, True)]
+
+
+def test_a_fault_somewhere(made, place):
+    """Each call with each of its faults, once and lasting, somewhere in one of the four kinds of run."""
+    random_ = random.Random(2)
+    kinds = [(work, overwrite) for work in made.values() for overwrite in (False, True)]
+    counts = [calls_of(work, place / "p", overwrite=overwrite) for work, overwrite in kinds]
+    tried = set()
+    for name, fault, lasting in PAIRS:
+        able = [number for number, count in enumerate(counts) if count[name]]
+        if not able:
+            continue
+        kind = random_.choice(able)
+        work, overwrite = kinds[kind]
+        number = random_.randrange(counts[kind][name])
+        try_fault(work, place / "p", name, number, fault, lasting=lasting, overwrite=overwrite)
+        tried.add(name)
+    assert tried >= FAULTS.keys() - {"truncate"}  # which only a run that resumes calls
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+def test_a_fault_everywhere(work, overwrite, lasting, place):
+    counts = calls_of(work, place / "p", overwrite=overwrite)
+    for name, faults in FAULTS.items():
+        for fault in faults:
+            for number in range(counts[name]):
+                try_fault(work, place / "p", name, number, fault, lasting=lasting, overwrite=overwrite)
