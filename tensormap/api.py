@@ -280,9 +280,9 @@ def apply(
 ) -> Report:
     """Run a plan, `apply(plan, "out/")`, or plan and run in one, `apply(mapping, "ckpt/", "out/", to="hf")`.
 
-    The target appears when it is whole; what was there before stays until then. With `part=(3, 16)` only the third of sixteen parts
-    is made; when all were, anywhere and in any order, `finalize` lets the target appear. Raises as `plan` does, BusyError where
-    another run holds the target or an interrupted one waits, and OSError for the disk.
+    The target appears when it is whole; what was there before stays until then. With `part=(3, 16)` only what is missing of the
+    third of sixteen parts is made; when all are, anywhere and in any order, `finalize` lets the target appear. Raises as `plan`
+    does, BusyError where another run holds the target or an interrupted one waits, and OSError for the disk.
     """
     if isinstance(mapping, Plan):
         made, place = mapping, source
@@ -295,8 +295,8 @@ def apply(
         place = target
     more: dict[str, Any] = {} if memory is None else {"memory": parse_size(memory)}
     if part is not None:
-        if resume or discard:
-            raise TypeError("a part always goes on with what it began: neither resume nor discard")
+        if discard:
+            raise TypeError("other parts may be at work: discard goes with a whole run")
         return _apply_part(
             made,
             place,

@@ -9,6 +9,7 @@ import click
 
 from tensormap.commands.checkpoints import diff, inspect
 from tensormap.commands.convert import apply, plan, verify
+from tensormap.commands.finalize import finalize
 from tensormap.commands.mappings import check, explain, fmt, list_
 from tensormap.version import VERSION
 
@@ -19,7 +20,7 @@ Exit codes:
   2    the mapping or the command line is at fault
   3    the checkpoint is at fault, or does not fit the mapping
   4    the disk
-  5    locked by another run, or an interrupted one waits for --resume
+  5    locked by another run, an interrupted one waits for --resume, or parts are missing
   70   a bug in tensormap
 """
 
@@ -44,7 +45,7 @@ def cli() -> None:
     """
 
 
-for _command in (apply, plan, verify, inspect, diff, list_, check, fmt, explain):
+for _command in (apply, plan, verify, finalize, inspect, diff, list_, check, fmt, explain):
     cli.add_command(_command)
 
 

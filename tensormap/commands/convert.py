@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +50,7 @@ class Wanted:
         return replace(made, steps=replace(made.steps, root=os.path.abspath(made.steps.root)))
 
 
-def _wanted(given: dict[str, Any]) -> Wanted:
+def wanted_of(given: dict[str, Any]) -> Wanted:
     """Take the planning options out of a command's, and run the files that register functions."""
     options.run_externs(given.pop("externs"))
     return Wanted(**{name: given.pop(name) for name in options.PLANNED})
@@ -67,7 +68,7 @@ def plan(mapping: str, source: Path, *, save: Path | None, as_json: bool, **give
 
     MAPPING is the name of a bundled mapping (see `list`) or a file; SRC a checkpoint: a directory or a file.
     """
-    made = _wanted(given).plan(mapping, source)
+    made = wanted_of(given).plan(mapping, source)
     if save is not None:
         _write(save, made.to_json())
     if as_json:
@@ -78,16 +79,27 @@ def plan(mapping: str, source: Path, *, save: Path | None, as_json: bool, **give
         terminal.err(f"saved; `tensormap apply --plan {save} DST` runs it")
 
 
+def plan_option(says: str) -> options.Decorator:
+    """Return the option that names a saved plan."""
+    return click.option(
+        "--plan",
+        "plan_file",
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+        help=says,
+    )
+
+
 @click.command(cls=outcome.Command)
 @click.argument("places", metavar="[MAPPING SRC] DST", nargs=-1)
 @options.planning
 @options.extern_option
+@plan_option("Run a saved plan, which knows its mapping and source; `-` reads stdin.")
 @click.option(
-    "--plan",
-    "plan_file",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="Run a saved plan, which knows its mapping and source; `-` reads stdin.",
+    "--part",
+    metavar="K/N",
+    callback=options.part,
+    help="Make part K of N only. Parts may run anywhere and at once; `finalize` ends the run.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("--discard", is_flag=True, help="Remove what an interrupted run left, and start anew.")
@@ -116,23 +128,29 @@ def apply(
     \b
       tensormap apply neox/llama checkpoints/run hf --to hf
       tensormap apply --plan plan.json hf
+      tensormap apply --plan plan.json hf --part 3/16
     """  # noqa: D301 - click's mark for lines that stay as they are
-    wanted = _wanted(given)
-    made, target = _planned(ctx, places, plan_file, wanted)
-    ctx.meta["tensormap.stands"] = lambda: _stands(target)
+    wanted = wanted_of(given)
+    made, target = planned(ctx, places, plan_file, wanted)
+    part = given["part"]
+    ctx.meta["tensormap.stands"] = lambda: _stands(target) if part is None else "part"
     if given["resume"] and (given["discard"] or given["overwrite"]):
         raise click.UsageError("--resume goes on with what --discard and --overwrite remove: give one of them", ctx)
+    if part is not None and given["discard"]:
+        raise click.UsageError(
+            "other parts may be at work: `tensormap finalize --discard` removes what they all left", ctx
+        )
     from tensormap import api
 
     with bar(quiet=quiet) as progress:
         report = api.apply(made, target, progress=progress, **given)
     if as_json:
-        terminal.out_json(_as_data(report))
+        terminal.out_json(as_data(report))
     elif not quiet:
-        terminal.out(_as_text(report))
+        terminal.out(as_text(report))
 
 
-def _planned(ctx: click.Context, places: tuple[str, ...], plan_file: Path | None, wanted: Wanted) -> tuple[Plan, Path]:
+def planned(ctx: click.Context, places: tuple[str, ...], plan_file: Path | None, wanted: Wanted) -> tuple[Plan, Path]:
     """Return the plan to run and where its result goes."""
     if plan_file is None:
         if len(places) != 3:
@@ -156,10 +174,13 @@ def _stands(target: Path) -> str:
     return Staging(Path(os.path.realpath(target))).stands()
 
 
-def _as_text(report: Report) -> str:
+def as_text(report: Report) -> str:
     speed = report.bytes_written / report.seconds if report.seconds > 0 else 0
+    what = f"wrote {report.target}"
+    if report.part is not None:
+        what = f"part {report.part[0]}/{report.part[1]} of {report.target}"
     head = (
-        f"wrote {report.target}: {shown.counted(len(report.files), 'file')}, {shown.size(report.bytes_written)}"
+        f"{what}: {shown.counted(len(report.files), 'file')}, {shown.size(report.bytes_written)}"
         f" in {report.seconds:.1f} s ({shown.size(int(speed))}/s)"
     )
     lines = [head]
@@ -167,10 +188,16 @@ def _as_text(report: Report) -> str:
         lines.append(f"{shown.counted(len(report.resumed), 'file')} had been written before")
     if report.verified:
         lines.append(f"{shown.counted(report.verified, 'comparison')} of source tensors found them equal")
+    if report.waiting:
+        lines.append(
+            f"still to be made: {shown.counted(len(report.waiting), 'part')} of {report.part and report.part[1]}"
+        )
+    elif report.part is not None:
+        lines.append(f"all parts are there: `tensormap finalize {shlex.quote(str(report.target))}` ends the run")
     return "\n".join([*lines, *(f"note: {shown.plain(each)}" for each in report.notes)])
 
 
-def _as_data(report: Report) -> dict[str, Any]:
+def as_data(report: Report) -> dict[str, Any]:
     return {
         "target": str(report.target),
         "files": list(report.files),
@@ -180,7 +207,7 @@ def _as_data(report: Report) -> dict[str, Any]:
         "verified": report.verified,
         "seconds": round(report.seconds, 3),
         "notes": list(report.notes),
-    }
+    } | ({} if report.part is None else {"part": list(report.part), "waiting": list(report.waiting)})
 
 
 @click.command(cls=outcome.Command)
@@ -212,7 +239,7 @@ def verify(
     from tensormap.lowering.sources import open_side
     from tensormap.runtime.verify import compare
 
-    wanted = _wanted(given)
+    wanted = wanted_of(given)
     made = wanted.plan(mapping, source).steps
     turned = direction.towards(api.load(mapping).resolved, made.side)
     opened = open_side(turned, turned.sides[1], target, api.settings_of(wanted.settings), ())

@@ -26,6 +26,16 @@ def _settings(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
     return found
 
 
+def part(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read `K/N`."""
+    if value is None:
+        return None
+    number, slash, count = value.partition("/")
+    if not slash or not (number.isascii() and number.isdigit() and count.isascii() and count.isdigit()):
+        raise click.BadParameter(f"`{value}` is not `K/N`, as in `3/16`", ctx, param)
+    return int(number), int(count)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print for a program to read.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 

@@ -104,6 +104,8 @@ def _interrupted(ctx: click.Context, code: int, what: str) -> NoReturn:
             arguments = [each for each in ctx.meta["tensormap.args"] if each not in _NOT_WITH_RESUME]
             terminal.err("the target is as it was; to go on from here:")
             terminal.err(f"  tensormap {ctx.info_name} {shlex.join([*arguments, '--resume'])}")
+        case "part":
+            terminal.err("the same command goes on from here")
         case "complete":
             terminal.err("the target is complete")
         case "nothing":

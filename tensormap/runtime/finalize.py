@@ -116,6 +116,6 @@ def _refuse_missing(staging: Staging, plan: Plan, record: Record) -> None:
         return
     listed = ", ".join(map(str, missing[:_LISTED]))
     more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-    message = f"{len(missing)} of the {record.parts} parts of {shown(staging.target)} are missing: {listed}{more}"
+    message = f"{shown(staging.target)} lacks {len(missing)} of its {record.parts} parts: {listed}{more}"
     help_ = f"run them: `tensormap apply ... --part {missing[0]}/{record.parts}`"
     raise BusyError(Diagnostic("parts-missing", message, help=(help_,)))

@@ -75,7 +75,8 @@ def test_help_shows_the_commands_and_exit_codes() -> None:
     result = run("--help")
     assert result.exit_code == 0
     names = [line.split()[0] for line in result.stdout.split("Commands:\n")[1].splitlines() if line.startswith("  ")]
-    assert names[:9] == ["apply", "plan", "verify", "inspect", "diff", "list", "check", "fmt", "explain"]
+    assert names[:4] == ["apply", "plan", "verify", "finalize"]
+    assert names[4:10] == ["inspect", "diff", "list", "check", "fmt", "explain"]
     assert "5    locked by another run" in result.stdout
 
 
