@@ -1,0 +1,188 @@
+"""Headers that other programs make of the same models: LitGPT, torchtune, diffusers, timm, Megatron-Core and others.
+
+A mapping that writes names or shapes that its consumer does not have is seen here. What a program computes from the weights is the
+business of `tests/parity`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from tests.headers import ranks
+from tests.headers.header import Header, Tensors
+from tests.headers.meta import described, on_meta
+from tests.parity.optional import peer
+
+Builder = Callable[[], Header]
+
+LITGPT = {
+    "falcon-7b": ("falcon-7b", "bfloat16"),
+    "falcon-40b": ("falcon-40b", "bfloat16"),
+    "gemma-2b": ("Gemma-2b", "bfloat16"),
+    "gemma-2-2b": ("Gemma-2-2b", "float32"),
+    "pythia-6.9b": ("pythia-6.9b", "float16"),
+    "llama-3.1-8b": ("Llama-3.1-8B", "bfloat16"),
+    "llama-3.2-1b": ("Llama-3.2-1B", "bfloat16"),
+    "qwen3-8b": ("Qwen3-8B", "bfloat16"),
+    "mixtral-8x7b": ("Mixtral-8x7B-v0.1", "bfloat16"),
+    "qwen3-30b-a3b": ("Qwen3-30B-A3B", "bfloat16"),
+    "olmo-2-7b": ("OLMo-2-1124-7B", "float32"),
+    "phi-2": ("phi-2", "float16"),
+    "phi-3-mini": ("Phi-3-mini-4k-instruct", "bfloat16"),
+}
+"""By the name of a header: LitGPT's name of the model, and the dtype in which it is published."""
+
+TORCHTUNE = {
+    "llama-2-7b": ("llama2.llama2_7b", "float16"),
+    "llama-3.1-70b": ("llama3_1.llama3_1_70b", "bfloat16"),
+    "mistral-7b": ("mistral.mistral_7b", "bfloat16"),
+    "qwen2-7b": ("qwen2.qwen2_7b", "bfloat16"),
+    "qwen2.5-0.5b": ("qwen2_5.qwen2_5_0_5b", "bfloat16"),
+    "phi-3-mini": ("phi3.phi3_mini", "bfloat16"),
+    "gemma-2b": ("gemma.gemma_2b", "bfloat16"),
+    "gemma-2-2b": ("gemma2.gemma2_2b", "float32"),
+}
+"""By the name of a header: torchtune's builder, and the dtype."""
+
+
+def builders() -> Iterator[tuple[str, Builder]]:
+    """Yield the name of every header here with what makes it."""
+    for name, (known, dtype) in LITGPT.items():
+        yield f"{name}.litgpt", lambda known=known, dtype=dtype: litgpt(known, dtype)
+    for name, (builder, dtype) in TORCHTUNE.items():
+        yield f"{name}.torchtune", lambda builder=builder, dtype=dtype: torchtune(builder, dtype)
+    yield "deepseek-v3.fp8", deepseek_fp8
+    yield "deepseek-v3.bf16", deepseek_bf16
+    yield (
+        "flux.1-dev",
+        lambda: diffusers("black-forest-labs/FLUX.1-dev", "FluxTransformer2DModel", guidance_embeds=True),
+    )
+    yield "stable-diffusion-vae", autoencoder
+    yield "bert-base-uncased.torch", torch_encoder
+    yield "vit-base-patch16-224.timm", lambda: timm("vision_transformer", "vit_base_patch16_224")
+    yield "swin-tiny-patch4-window7-224.timm", lambda: timm("swin_transformer", "swin_tiny_patch4_window7_224")
+    yield "dinov2-base.facebook", dinov2
+    yield "clip-vit-base-patch32.open_clip", open_clip
+    yield "whisper-large-v3.openai", whisper
+    for job in ranks.JOBS:
+        yield job.name, lambda job=job: ranks.header(job)
+
+
+def litgpt(known: str, dtype: str) -> Header:
+    module = peer("litgpt")
+    config = module.Config.from_name(known)
+    built = on_meta(lambda: peer("litgpt.model").GPT(config), dtype)
+    return Header(described(built.state_dict()), {}, (f"litgpt 0.5.13: GPT of the config {known}",))
+
+
+def torchtune(builder: str, dtype: str) -> Header:
+    module, _, function = builder.rpartition(".")
+    built = on_meta(getattr(peer(f"torchtune.models.{module}"), function), dtype)
+    return Header(described(built.state_dict()), {}, (f"torchtune 0.6.1: torchtune.models.{builder}",))
+
+
+def diffusers(published: str, kind: str, **values: Any) -> Header:
+    module = peer("diffusers")
+    built = on_meta(lambda: getattr(module, kind)(**values), "bfloat16")
+    config = {key: value for key, value in built.config.items() if not key.startswith("_") or key == "_class_name"}
+    config |= {"_class_name": kind}
+    origin = f"{published}: {kind} of diffusers {module.__version__}", "values: defaults, and those of its config.json"
+    found = described(built.state_dict())
+    return Header(found, json.loads(json.dumps(config)), origin, "diffusion_pytorch_model.safetensors")
+
+
+def autoencoder() -> Header:
+    return diffusers(
+        "stabilityai/sd-vae-ft-mse",
+        "AutoencoderKL",
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=[128, 256, 512, 512],
+        layers_per_block=2,
+    )
+
+
+def torch_encoder() -> Header:
+    """BERT's embeddings and pooler around torch's own encoder."""
+    base = Header.read("bert-base-uncased").tensors
+
+    def build() -> torch.nn.Module:
+        layer = torch.nn.TransformerEncoderLayer(768, 12, 3072, activation="gelu", batch_first=True)
+        return torch.nn.TransformerEncoder(layer, 12, enable_nested_tensor=False)
+
+    found: Tensors = {name: each for name, each in base.items() if not name.startswith("encoder.")}
+    found |= {f"encoder.{name}": each for name, each in described(on_meta(build, "float32").state_dict()).items()}
+    return Header(
+        found, {}, (f"torch {torch.__version__.partition('+')[0]}: torch.nn.TransformerEncoder of BERT's sizes",)
+    )
+
+
+def timm(module: str, known: str) -> Header:
+    built = on_meta(getattr(peer(f"timm.models.{module}"), known), "float32")
+    return Header(described(built.state_dict()), {}, (f"timm {peer('timm').__version__}: {known}",))
+
+
+def dinov2() -> Header:
+    """What timm builds, with the one parameter that facebookresearch/dinov2 (models/vision_transformer.py) has beside it."""
+    found = timm("vision_transformer", "vit_base_patch14_dinov2")
+    return replace(found, tensors={**found.tensors, "mask_token": ("float32", (1, 768))})
+
+
+def open_clip() -> Header:
+    module = peer("open_clip.model")
+    vision = module.CLIPVisionCfg(layers=12, width=768, patch_size=32, image_size=224)
+    text = module.CLIPTextCfg(context_length=77, vocab_size=49408, width=512, heads=8, layers=12)
+    built = on_meta(lambda: module.CLIP(512, vision, text, quick_gelu=True), "float32")
+    return Header(
+        described(built.state_dict()), {}, ("open_clip_torch 3.3.0: CLIP of model_configs/ViT-B-32-quickgelu.json",)
+    )
+
+
+def whisper() -> Header:
+    module = peer("whisper.model")
+    sizes = {"n_mels": 128, "n_audio_ctx": 1500, "n_audio_state": 1280, "n_audio_head": 20, "n_audio_layer": 32}
+    sizes |= {"n_vocab": 51866, "n_text_ctx": 448, "n_text_state": 1280, "n_text_head": 20, "n_text_layer": 32}
+    with patch.object(torch.Tensor, "to_sparse", torch.Tensor.clone):  # of a buffer that is not stored
+        built = on_meta(lambda: module.Whisper(module.ModelDimensions(**sizes)), "float32")
+    found = {name: ("float16", shape) for name, (_, shape) in described(built.state_dict()).items()}
+    return Header(found, {}, ("openai-whisper 20250625: Whisper of large-v3's dimensions, in float16 as published",))
+
+
+# --- DeepSeek-V3 as published ---------------------------------------------------------------------------------------------
+
+README = "deepseek-ai/DeepSeek-V3 README_WEIGHTS.md: layer 61 predicts a further token; fp8 with a scale for each 128 x 128 block"
+
+
+def deepseek_bf16() -> Header:
+    """DeepSeek-V3 with its 62nd layer, as its own script makes it of the fp8 weights."""
+    base = Header.read("deepseek-v3")
+    found = dict(base.tensors)
+    found |= {
+        name.replace(".layers.60.", ".layers.61."): each for name, each in base.tensors.items() if ".layers.60." in name
+    }
+    layer = "model.layers.61."
+    found |= {f"{layer}{name}.weight": ("bfloat16", (7168,)) for name in ("enorm", "hnorm", "shared_head.norm")}
+    found |= {f"{layer}{name}.weight": ("bfloat16", (129280, 7168)) for name in ("embed_tokens", "shared_head.head")}
+    found[f"{layer}eh_proj.weight"] = "bfloat16", (7168, 14336)
+    return Header(found, base.config, (*base.origin[:2], README))
+
+
+def deepseek_fp8() -> Header:
+    """DeepSeek-V3 as it is published: all projections of attention and feed-forward layers in fp8."""
+    base = deepseek_bf16()
+    found: Tensors = {}
+    for name, (dtype, shape) in base.tensors.items():
+        if name.endswith(("_proj.weight", "_proj_with_mqa.weight")) and not name.endswith("eh_proj.weight"):
+            found[name] = "float8_e4m3fn", shape
+            found[f"{name}_scale_inv"] = "float32", tuple(math.ceil(each / 128) for each in shape)
+        else:
+            found[name] = dtype, shape
+    said = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+    return Header(found, {**base.config, "quantization_config": said}, (*base.origin[:2], README))

@@ -1,0 +1,196 @@
+"""Which headers each mapping of the library is planned from, and what has to be said for it.
+
+A mapping that is not here fails `test_headers.py::test_every_mapping_is_here`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A mapping, planned from a header to side `to` with `set`, and back with `back` (None: there is no way back).
+
+    `lost` are names, or their beginnings where they end in `*`, that the way back does not bring: what the mapping declares as
+    dropped. `other` is the header of the same model that the other side's own program makes.
+    """
+
+    mapping: str
+    header: str
+    to: str
+    set: Mapping[str, Any] = field(default_factory=dict)
+    back: Mapping[str, Any] | None = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    other: str | None = None
+    dtype: str | None = None
+    large: bool = False  # planned by `make torture`
+
+    def __str__(self) -> str:
+        said = "".join(f"-{key}={value}" for key, value in self.set.items())
+        return f"{self.mapping}-{self.header}{said}".replace("/", "-")
+
+
+def _fused(family: str, header: str, **more: Any) -> Row:
+    return Row(f"{family}/fused", header, "fused", other=f"{header}.fused", **more)
+
+
+FUSED = (
+    _fused("afmoe", "trinity-mini"),
+    _fused("cohere2_moe", "command-a-plus"),
+    _fused("deepseek_v2", "deepseek-v2-lite"),
+    _fused("deepseek_v3", "moonlight-16b-a3b"),
+    Row(
+        "deepseek_v3/fused",
+        "deepseek-v3.bf16",
+        "fused",
+        lost=("model.layers.61.*",),
+        other="deepseek-v3.fused",
+        large=True,
+    ),
+    _fused("deepseek_v32", "deepseek-v3.2"),
+    _fused("dots1", "dots.llm1"),
+    _fused("ernie4_5_moe", "ernie-4.5-21b-a3b"),
+    _fused("exaone_moe", "k-exaone-236b"),
+    _fused("flex_olmo", "flexolmo-7x7b"),
+    _fused("glm4_moe", "glm-4.5-air"),
+    _fused("glm4_moe_lite", "glm-4.7-flash"),
+    _fused("glm_moe_dsa", "glm-5"),
+    _fused("granitemoe", "granite-3.1-1b-a400m"),
+    _fused("granitemoehybrid", "granite-4.0-h-tiny"),
+    _fused("granitemoeshared", "granitemoeshared"),
+    _fused("hunyuan_v1_moe", "hunyuan-a13b"),
+    _fused("jamba", "jamba-v0.1"),
+    _fused("lfm2_moe", "lfm2-8b-a1b"),
+    _fused("minimax", "minimax-text-01"),
+    _fused("minimax_m2", "minimax-m2"),
+    _fused("mixtral", "mixtral-8x7b"),
+    _fused("nemotron_h", "nemotron-3-nano-30b-a3b"),
+    _fused("olmoe", "olmoe-1b-7b"),
+    _fused("phimoe", "phi-3.5-moe"),
+    _fused("qwen2_moe", "qwen1.5-moe-a2.7b"),
+    _fused("qwen3_moe", "qwen3-30b-a3b"),
+    _fused("qwen3_next", "qwen3-next-80b-a3b"),
+    _fused("solar_open", "solar-open-100b"),
+)
+
+LOCAL = {"spec": "local"}
+
+
+def _ranks(mapping: str, header: str, **settings: int) -> Row:
+    """Without Transformer Engine, as `ranks.py` builds it."""
+    return Row(f"megatron/{mapping}", header, "megatron", LOCAL | settings, other=f"{header}.megatron")
+
+
+MEGATRON = (
+    Row("megatron/llama", "llama-3.1-8b", "megatron"),
+    Row("megatron/llama", "qwen2.5-0.5b", "megatron", {"tp": 2}),
+    _ranks("llama", "llama-3.1-70b", tp=8, pp=4),
+    _ranks("llama", "qwen3-8b", tp=4, pp=2),
+    Row("megatron/mixtral", "mixtral-8x7b", "megatron", {"tp": 4, "pp": 2, "ep": 2}),
+    _ranks("mixtral", "mixtral-8x7b", tp=2, pp=4, ep=8),
+    _ranks("qwen3_moe", "qwen3-30b-a3b", tp=2, pp=2, ep=4),
+    Row("megatron/gpt2", "gpt2", "megatron"),
+    _ranks("gpt2", "gpt2", tp=4, pp=3),
+    _ranks("deepseek_v3", "moonlight-16b-a3b", pp=3, ep=8),
+    Row(
+        "megatron/deepseek_v3",
+        "deepseek-v3.bf16",
+        "megatron",
+        {"tp": 2, "ep": 8},
+        lost=("model.layers.61.*",),
+        large=True,
+    ),
+    Row("neox/llama", "llama-2-7b", "neox", {"tp": 4}),
+    Row("neox/llama", "mistral-7b", "neox", {"tp": 2, "gqa": "flat"}, {"gqa": "flat"}),
+    Row("neox/gpt_neox", "gpt-neox-20b", "neox", {"tp": 2}),
+    Row("neox/gpt_neox", "pythia-6.9b", "neox", {"tp": 2, "form": "sequential"}),
+    Row("bloom/megatron_deepspeed", "bloom-176b", "megatron_deepspeed", {"tp": 4}, {"d": 128}),
+    Row("meta/llama", "llama-2-7b", "meta", {"llama": "2"}, {"llama": "2"}),
+    Row("meta/llama", "llama-3.1-70b", "meta", {"llama": "3.1", "mp": 8}, {"llama": "3.1"}),
+    Row("vllm/llama", "llama-3.1-70b", "vllm", {"tp": 8}),
+    Row("vllm/llama", "qwen2-7b", "vllm", {"tp": 4}),
+)
+
+TRAINERS = (
+    Row("litgpt/falcon", "falcon-7b", "litgpt", back={"tied": "yes"}, other="falcon-7b.litgpt"),
+    Row("litgpt/falcon", "falcon-40b", "litgpt", back={"tied": "yes"}, other="falcon-40b.litgpt"),
+    Row("litgpt/gemma2", "gemma-2b", "litgpt", back={"tied": "yes"}, other="gemma-2b.litgpt"),
+    Row("litgpt/gemma2", "gemma-2-2b", "litgpt", back={"tied": "yes"}, other="gemma-2-2b.litgpt"),
+    Row("litgpt/gpt_neox", "pythia-6.9b", "litgpt", other="pythia-6.9b.litgpt"),
+    Row("litgpt/llama", "llama-3.1-8b", "litgpt", other="llama-3.1-8b.litgpt"),
+    Row("litgpt/llama", "llama-3.2-1b", "litgpt", back={"tied": "yes"}, other="llama-3.2-1b.litgpt"),
+    Row("litgpt/llama", "qwen3-8b", "litgpt", other="qwen3-8b.litgpt"),
+    Row("litgpt/mixtral", "mixtral-8x7b", "litgpt", other="mixtral-8x7b.litgpt"),
+    Row("litgpt/mixtral", "qwen3-30b-a3b", "litgpt", other="qwen3-30b-a3b.litgpt"),
+    Row("litgpt/olmo2", "olmo-2-7b", "litgpt", other="olmo-2-7b.litgpt"),
+    Row("litgpt/phi", "phi-2", "litgpt", other="phi-2.litgpt"),
+    Row("litgpt/phi3", "phi-3-mini", "litgpt", other="phi-3-mini.litgpt"),
+    Row("torchtune/llama", "llama-2-7b", "torchtune", other="llama-2-7b.torchtune"),
+    Row("torchtune/llama", "llama-3.1-70b", "torchtune", other="llama-3.1-70b.torchtune"),
+    Row("torchtune/llama", "mistral-7b", "torchtune", other="mistral-7b.torchtune"),
+    Row("torchtune/qwen2", "qwen2-7b", "torchtune", other="qwen2-7b.torchtune"),
+    Row("torchtune/qwen2", "qwen2.5-0.5b", "torchtune", other="qwen2.5-0.5b.torchtune"),
+    Row("torchtune/phi3", "phi-3-mini", "torchtune", other="phi-3-mini.torchtune"),
+    Row("torchtune/gemma2", "gemma-2b", "torchtune", other="gemma-2b.torchtune"),
+    Row("torchtune/gemma2", "gemma-2-2b", "torchtune", other="gemma-2-2b.torchtune"),
+)
+
+GGUF = (
+    Row("gguf/deepseek2", "deepseek-v2-lite", "gguf"),
+    Row("gguf/gemma2", "gemma-2-2b", "gguf"),
+    Row("gguf/gemma3", "gemma-3-1b", "gguf"),
+    Row("gguf/gpt2", "gpt2", "gguf"),
+    Row("gguf/llama", "llama-2-7b", "gguf"),
+    Row("gguf/llama", "llama-3.1-70b", "gguf", back={"factor": 8.0, "context": 8192}),
+    Row("gguf/llama", "mistral-7b", "gguf", back={"family": "mistral"}),
+    Row("gguf/mamba", "mamba-2.8b", "gguf"),
+    Row("gguf/mixtral", "mixtral-8x7b", "gguf"),
+    Row("gguf/phi3", "phi-3-mini", "gguf"),
+    Row("gguf/qwen2", "qwen2-7b", "gguf"),
+    Row("gguf/qwen2", "qwen2.5-0.5b", "gguf"),
+    Row("gguf/qwen2moe", "qwen1.5-moe-a2.7b", "gguf"),
+    Row("gguf/qwen3", "qwen3-8b", "gguf"),
+    Row("gguf/qwen3moe", "qwen3-30b-a3b", "gguf"),
+    Row("gguf/starcoder2", "starcoder2-7b", "gguf"),
+)
+
+REST = (
+    Row("albert/electra", "albert-base-v1", "electra"),
+    Row("baichuan/llama", "baichuan-7b-as-llama", "baichuan"),
+    Row("bert/torch", "bert-base-uncased", "torch", other="bert-base-uncased.torch"),
+    Row("clip/openai", "clip-vit-base-patch32", "openai", other="clip-vit-base-patch32.open_clip"),
+    Row("codegen/gptj", "gpt-j-6b", "codegen"),
+    Row("dbrx/mlx", "dbrx", "mlx"),
+    Row("deepseek_v3/fp8", "deepseek-v3.fp8", "bf16", back=None, other="deepseek-v3.bf16", large=True),
+    Row("dinov2/facebook", "dinov2-base", "facebook", other="dinov2-base.facebook"),
+    Row("flux/bfl", "flux.1-dev", "bfl"),
+    Row("gemma/pytorch", "gemma-2b", "pytorch", back={"d": 256, "family": "gemma"}),
+    Row("gemma/pytorch", "gemma-2-2b", "pytorch", back={"d": 256, "family": "gemma2", "scalar": 256}),
+    Row("glm/chatglm", "glm-4-9b", "chatglm"),
+    Row("gpt2/nanogpt", "gpt2", "nanogpt"),
+    Row("internlm2/llama", "internlm2.5-7b-as-llama", "internlm2"),
+    Row("mamba/ssm", "mamba-2.8b", "ssm"),
+    Row("mamba2/ssm", "mamba2-2.7b", "ssm"),
+    Row("olmo/original", "olmo-7b", "olmo"),
+    Row("opt/metaseq", "opt-125m", "metaseq", back={"heads": 12}),
+    Row("phi3/llama", "phi-3-mini", "llama"),
+    Row("rwkv/blinkdl", "rwkv-4-7b", "blinkdl"),
+    Row(
+        "swin/timm",
+        "swin-tiny-patch4-window7-224",
+        "timm",
+        back={"heads": [3, 6, 12, 24], "image": 224},
+        other="swin-tiny-patch4-window7-224.timm",
+    ),
+    Row("t5/t5x", "t5-small", "t5x"),
+    Row("t5/t5x", "flan-t5-xxl", "t5x"),
+    Row("vae/ldm", "stable-diffusion-vae", "ldm", back={"channels": [128, 256, 512, 512], "groups": 32}),
+    Row("vit/timm", "vit-base-patch16-224", "timm", {"heads": 12}, {"heads": 12}, other="vit-base-patch16-224.timm"),
+    Row("wav2vec2/weight_norm", "wav2vec2-base-960h", "old"),
+    Row("whisper/openai", "whisper-large-v3", "openai", other="whisper-large-v3.openai"),
+)
+
+ROWS = (*FUSED, *MEGATRON, *TRAINERS, *GGUF, *REST)
