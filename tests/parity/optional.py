@@ -1,8 +1,8 @@
-"""Further peers, which are asked where they are installed: timm, open_clip, openai-whisper, diffusers.
+"""Further peers, which are asked where they are installed: timm, open_clip, openai-whisper, diffusers, torchtitan.
 
-Two of them import what cannot stand beside this torch or is of no use here: torchvision, whose operators are compiled for GPUs,
-and numba, which compiles what the models never call. While a peer is imported, their names are there and mean nothing: a model
-that did compute with them would compute nonsense.
+Some of them import what cannot stand beside this torch or is of no use here: torchvision, whose operators are compiled for GPUs,
+numba, which compiles what the models never call, kernels for GPUs. While a peer is imported, these names are there and mean
+nothing: a model that did compute with them would compute nonsense.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from unittest.mock import MagicMock
 import pytest
 from transformers.utils import is_torchvision_available
 
-STOOD_IN = ("torchvision", "numba")
-FOR = ("timm", "open_clip", "whisper")
+STOOD_IN = ("torchvision", "numba", "torchtitan.distributed.minimal_async_ep")
+FOR = ("timm", "open_clip", "whisper", "torchtitan")
 
 
 class _Meaningless(ModuleType):
@@ -36,10 +36,11 @@ class _Meaningless(ModuleType):
 
 
 class _StandIns:
-    """Finds modules of packages that are not installed."""
+    """Finds every module of those names."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        return importlib.machinery.ModuleSpec(name, self) if name.split(".", maxsplit=1)[0] in STOOD_IN else None
+        found = any(name == each or name.startswith(f"{each}.") for each in STOOD_IN)
+        return importlib.machinery.ModuleSpec(name, self) if found else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         return _Meaningless(spec.name)
@@ -50,10 +51,10 @@ class _StandIns:
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Stand in, as long as this lasts, for the packages that are not installed; nobody else sees them."""
+    """Stand in, as long as this lasts, for what means nothing here; nobody else sees it."""
     is_torchvision_available()  # transformers remembers its first answer
     finder = _StandIns()
-    sys.meta_path.append(finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
     try:
         yield
     finally:
