@@ -223,6 +223,45 @@ DENSE = (
         CARD,
         _llama(4096, 32, 32, 8, 14336, 92544, **_rope(1e6), max_position_embeddings=32768, rms_norm_eps=1e-5),
     ),
+    Model(
+        "mpt-7b",
+        "mosaicml/mpt-7b",
+        "Mpt",
+        CARD,
+        {"d_model": 4096, "n_heads": 32, "n_layers": 32, "vocab_size": 50432},
+    ),
+    Model(
+        "starcoder",
+        "bigcode/starcoder",
+        "GPTBigCode",
+        CARD,
+        {"n_embd": 6144, "n_head": 48, "n_layer": 40, "n_inner": 24576, "n_positions": 8192, "vocab_size": 49152}
+        | {"bos_token_id": 0, "eos_token_id": 0},
+        dtype="float32",
+    ),
+    Model("stablelm-3b-4e1t", "stabilityai/stablelm-3b-4e1t", "StableLm", f"{DEFAULTS}; {LITGPT}"),
+    Model("command-r-v01", "CohereForAI/c4ai-command-r-v01", "Cohere", DEFAULTS, dtype="float16"),
+    Model(
+        "command-r7b",
+        "CohereLabs/c4ai-command-r7b-12-2024",
+        "Cohere2",
+        CARD,
+        _llama(4096, 32, 32, 8, 14336, 256000, **_rope(50000.0), max_position_embeddings=132096, logit_scale=0.25),
+    ),
+    Model(
+        "granite-3.0-8b",
+        "ibm-granite/granite-3.0-8b-base",
+        "Granite",
+        CARD,
+        _llama(4096, 40, 32, 8, 12800, 49155, max_position_embeddings=4096, rms_norm_eps=1e-5, tie_word_embeddings=True)
+        | {
+            "attention_multiplier": 0.0078125,
+            "embedding_multiplier": 12.0,
+            "logits_scaling": 16.0,
+            "residual_multiplier": 0.22,
+        },
+    ),
+    Model("glm-4-9b-0414", "THUDM/GLM-4-9B-0414", "Glm4", DEFAULTS),
     Model("rwkv-4-7b", "RWKV/rwkv-4-7b-pile", "Rwkv", f"{DEFAULTS} (32 layers, 4096 wide)"),
     Model(
         "mamba-2.8b",
@@ -499,6 +538,13 @@ MIXTURES = (
         memory=True,
     ),
     Model("command-a-plus", "CohereLabs/command-a-plus-05-2026", "Cohere2Moe", DEFAULTS, memory=True),
+    Model(
+        "gpt-oss-20b.bf16",
+        "openai/gpt-oss-20b",
+        "GptOss",
+        "its config.json: 24 layers, 32 experts; otherwise defaults of transformers 5.23.0",
+        {"num_hidden_layers": 24, "num_local_experts": 32},
+    ),
     Model(
         "dbrx",
         "databricks/dbrx-instruct",

@@ -60,6 +60,9 @@ def builders() -> Iterator[tuple[str, Builder]]:
         yield f"{name}.torchtune", lambda builder=builder, dtype=dtype: torchtune(builder, dtype)
     yield "deepseek-v3.fp8", deepseek_fp8
     yield "deepseek-v3.bf16", deepseek_bf16
+    yield "gpt-oss-20b", gpt_oss
+    yield "baichuan-7b", lambda: written_out("baichuan-7b-as-llama", BAICHUAN, "baichuan-inc/Baichuan-7B")
+    yield "internlm2.5-7b", lambda: written_out("internlm2.5-7b-as-llama", INTERNLM2, "internlm/internlm2_5-7b")
     yield (
         "flux.1-dev",
         lambda: diffusers("black-forest-labs/FLUX.1-dev", "FluxTransformer2DModel", guidance_embeds=True),
@@ -186,3 +189,60 @@ def deepseek_fp8() -> Header:
             found[name] = dtype, shape
     said = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
     return Header(found, {**base.config, "quantization_config": said}, (*base.origin[:2], README))
+
+
+# --- models whose class no library here has: names and shapes written out -------------------------------------------------
+
+
+def gpt_oss() -> Header:
+    """gpt-oss as it is published: the experts in MXFP4, two numbers a byte, a scale for 32 of them, rows instead of columns."""
+    base = Header.read("gpt-oss-20b.bf16")
+    found: Tensors = {}
+    for name, (dtype, shape) in base.tensors.items():
+        if name.endswith((".experts.gate_up_proj", ".experts.down_proj")):
+            experts, columns, rows = shape
+            found[f"{name}_blocks"] = "uint8", (experts, rows, columns // 32, 16)
+            found[f"{name}_scales"] = "uint8", (experts, rows, columns // 32)
+        else:
+            found[name] = dtype, shape
+    kept = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
+    said = {"quant_method": "mxfp4", "modules_to_not_convert": kept}
+    origin = *base.origin[:2], "experts: transformers 5.23.0 integrations/mxfp4.py (Mxfp4GptOssExperts)"
+    return Header(found, {**base.config, "quantization_config": said}, origin)
+
+
+BAICHUAN = """
+config {"architectures": ["BaiChuanForCausalLM"], "model_type": "baichuan"}
+lm_head.weight bfloat16 [64000, 4096]
+model.embed_tokens.weight bfloat16 [64000, 4096]
+model.layers.{0..31}.input_layernorm.weight bfloat16 [4096]
+model.layers.{0..31}.mlp.down_proj.weight bfloat16 [4096, 11008]
+model.layers.{0..31}.mlp.gate_proj.weight bfloat16 [11008, 4096]
+model.layers.{0..31}.mlp.up_proj.weight bfloat16 [11008, 4096]
+model.layers.{0..31}.post_attention_layernorm.weight bfloat16 [4096]
+model.layers.{0..31}.self_attn.W_pack.weight bfloat16 [12288, 4096]
+model.layers.{0..31}.self_attn.o_proj.weight bfloat16 [4096, 4096]
+model.norm.weight bfloat16 [4096]
+"""
+
+INTERNLM2 = """
+config {"architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "bias": false, "rope_theta": 1000000}
+model.layers.{0..31}.attention.wo.weight bfloat16 [4096, 4096]
+model.layers.{0..31}.attention.wqkv.weight bfloat16 [6144, 4096]
+model.layers.{0..31}.attention_norm.weight bfloat16 [4096]
+model.layers.{0..31}.feed_forward.w1.weight bfloat16 [14336, 4096]
+model.layers.{0..31}.feed_forward.w2.weight bfloat16 [4096, 14336]
+model.layers.{0..31}.feed_forward.w3.weight bfloat16 [14336, 4096]
+model.layers.{0..31}.ffn_norm.weight bfloat16 [4096]
+model.norm.weight bfloat16 [4096]
+model.tok_embeddings.weight bfloat16 [92544, 4096]
+output.weight bfloat16 [92544, 4096]
+"""
+
+
+def written_out(base: str, text: str, source: str) -> Header:
+    """Return a header with the sizes that the config of `base` says."""
+    found = Header.parse(text.strip())
+    twin = Header.read(base).config
+    sizes = {key: twin[key] for key in twin if key not in {"architectures", "model_type", "rope_parameters"}}
+    return Header(found.tensors, sizes | dict(found.config), (f"names and shapes: {source}, its modeling_*.py",))

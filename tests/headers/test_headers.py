@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tensormap
+from tensormap import library
 from tensormap.checkpoints.open import open_checkpoint
 from tests.headers.header import GGUF_NAMES, Header, Tensors
 from tests.headers.table import ROWS, Row
@@ -89,3 +90,7 @@ def test_there_and_back(row: Row, tmp_path: Path) -> None:
     lost = {name for name in header.tensors if any(fnmatchcase(name, each) for each in row.lost)}
     assert lost.isdisjoint(found)
     assert_same(found, {name: each for name, each in header.tensors.items() if name not in lost})
+
+
+def test_every_mapping_is_here() -> None:
+    assert {row.mapping for row in ROWS} == set(library.bundled())
