@@ -81,7 +81,7 @@ def _rule(rule: m.Rule) -> list[Loss]:
         ):
             text = f"{target} takes the dtype of most tensors: it is cast, exactly where that is the wider one"
             found.append(Loss("rounded", text, rule.span))
-        elif any(tensor.dtype for tensor in _of(right)):
+        elif _of(left) and any(tensor.dtype for tensor in _of(right)):
             found.append(
                 Loss(
                     "rounded", f"{target} is cast, exactly where the dtype that is written is the wider one", rule.span

@@ -336,7 +336,9 @@ class Writer:
             formula = self._reduce(self.formula, place, len(operands) // per, per)
         formula = formulas.backward(content.formula, formula, known, place)
         for name in self.spread:
-            formula = plan.Function("/", (formula, plan.Scalar(self._spread_count(name))))
+            if (count := self._spread_count(name)) > 1:
+                whole_shares(draft.name, [each.dtype for each in sources if each is not None], self.rule)
+                formula = plan.Function("/", (formula, plan.Scalar(count)))
         if any(isinstance(each, tuple) for each in operands):
             self._compose(draft, boxed, operands, formula, target)
             return
@@ -584,6 +586,16 @@ class Writer:
                     for k, each in enumerate(sources)
                 )
                 self.run.verifications.append(plan.Verify(meeting.sizes, spots, formula, expected, where, ulps))
+
+
+def whole_shares(name: str, dtypes: Sequence[str | None], rule: m.Rule) -> None:
+    """Refuse to write equal shares of whole numbers, which have none."""
+    whole = next(
+        (each for each in dtypes if each is not None and BY_NAME[each].kind in ("integer", "unsigned", "bool")), None
+    )
+    if whole is not None:
+        message = f"`{name}` would be a share of `{whole}`, and whole numbers have no equal shares"
+        raise CheckpointError(Diagnostic("integer-shares", message, (Label(rule.span, "added up when read"),)))
 
 
 def _spot(operand: _Operand) -> _Spot:

@@ -21,7 +21,7 @@ from tensormap.language.names import Template
 from tensormap.lowering import formulas, generator_shapes, plan
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.instances import Account, Instances, rest_of
-from tensormap.lowering.writer import ULPS
+from tensormap.lowering.writer import ULPS, whole_shares
 from tensormap.runtime import axes, calling, frameworks, generators
 from tensormap.runtime.comparison import Array, Differences, Found
 from tensormap.runtime.frameworks import Framework
@@ -227,7 +227,9 @@ class Reader:
             raws, dtypes, formula = self._operands(link, nodes, place, held, framework, differences)
         formula = formulas.backward(right.formula, formula, known, place)
         for index in link.spread:
-            formula = plan.Function("/", (formula, plan.Scalar(self._spread_count(link, index))))
+            if (count := self._spread_count(link, index)) > 1:
+                whole_shares(name, dtypes, link.rule)
+                formula = plan.Function("/", (formula, plan.Scalar(count)))
         if isinstance(formula, plan.Operand) and dtypes[formula.index] == dtype:
             return raws[formula.index]
         return framework.compute(formula, raws, dtypes, dtype, what)

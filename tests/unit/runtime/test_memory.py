@@ -103,6 +103,7 @@ def cases(*found):
 # --- replicas ----------------------------------------------------------------------------------------------------------------
 
 A, B, C = rnd(3), rnd(3, seed=1), rnd(3, seed=2)
+ODD = np.array([0x7F800001, 0xFF8ABCDE, 0x00000003], np.uint32).view(F32)  # NaNs with payloads, the least of numbers
 RANKS = "{r}.n [e] <-> n [e] replicated r"
 
 
@@ -115,6 +116,9 @@ RANKS = "{r}.n [e] <-> n [e] replicated r"
     Case("mean in float32", RANKS + " by mean", {f"{k}.n": rnd(99, dtype=BF16, seed=k) for k in range(3)}),
     Case("sum", RANKS + " by sum", {"0.n": A, "1.n": B, "2.n": C}, {"n": A + B + C}),
     Case("shares", RANKS + " by sum", {"n": A}, {"0.n": A / 3, "1.n": A / 3, "2.n": A / 3}, to="left", set={"r": 3}),
+    Case("share of one", RANKS + " by sum", {"n": ODD}, {"0.n": ODD}, to="left", set={"r": 1}),
+    Case("whole shares", RANKS + " by sum", {"n": ints(4)}, "integer-shares", to="left", set={"r": 2}),
+    Case("whole sums", RANKS + " by sum", {"0.n": ints(4), "1.n": ints(4)}, {"n": ints(4) * 2}),
     Case("first", RANKS + " by first", {"0.n": A, "1.n": B}, {"n": A}),
     Case("axis", "w [r e] <-> n [e] replicated r", {"w": np.stack([A, A])}, {"n": A}),
     Case("axis unequal", "w [r e] <-> n [e] replicated r", {"w": np.stack([A, B])}, "not-equal"),
