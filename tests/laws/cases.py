@@ -1,0 +1,163 @@
+"""The cases of the laws: the recorded models, and for what those leave out the same models in another form.
+
+A form that no library of the parity tests saves is made of a recorded header: tensors renamed, left out or added, another
+setting. Such cases obey the laws like the others, but nothing outside of the mapping says that they are true of a program.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from tensormap import library
+from tensormap.diagnostics import CheckpointError
+from tests.laws.headers import Header, Tensors, headers
+from tests.laws.legs import loaded, plan_leg
+
+Change = Callable[[Mapping[str, Any], Tensors], tuple[Mapping[str, Any], Tensors]]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Another form of a recorded case: `of` names it, `rename` are a pattern and what stands for it, `drop` a pattern."""
+
+    of: str
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    set: Mapping[str, Any] = field(default_factory=dict)
+    back: Mapping[str, Any] = field(default_factory=dict)
+    rename: tuple[str, str] | None = None
+    drop: str | None = None
+    copy: tuple[str, str] | None = None  # a tensor, and the name of another one of its kind
+
+
+UNTIED = {"tie_word_embeddings": False}
+
+FORMS = (
+    Form("gguf-gpt2-plain", "bare", back={"naming": "bare"}, rename=(r"^transformer\.", "")),
+    Form(
+        "gguf-gpt2-plain",
+        "untied",
+        config=UNTIED,
+        copy=("transformer.wte.weight", "lm_head.weight"),
+        back={"head": "own"},
+    ),
+    Form(
+        "gguf-gpt2-plain",
+        "bare-untied",
+        config=UNTIED,
+        back={"naming": "bare", "head": "own"},
+        rename=(r"^transformer\.", ""),
+        copy=("transformer.wte.weight", "lm_head.weight"),
+    ),
+    Form("gguf-mamba-plain", "untied", config=UNTIED, copy=("backbone.embeddings.weight", "lm_head.weight")),
+    Form("gguf-phi3-partial-rotary", "untied", config=UNTIED, copy=("model.embed_tokens.weight", "lm_head.weight")),
+    Form("megatron-gpt2-gpt2-tp2-pp2", "bare", back={"naming": "bare"}, rename=(r"^transformer\.", "")),
+    Form(
+        "megatron-gpt2-gpt2-local-pp3",
+        "bare-untied",
+        config=UNTIED,
+        back={"naming": "bare"},
+        rename=(r"^transformer\.", ""),
+        copy=("transformer.wte.weight", "lm_head.weight"),
+    ),
+    Form("megatron-mixtral-mixtral-pp2-apart", "tied", config={"tie_word_embeddings": True}, drop=r"^lm_head"),
+    Form("megatron-deepseek_v3-deepseek-local-tp2-pp2", "tied", config={"tie_word_embeddings": True}, drop=r"^lm_head"),
+    Form("meta-llama-llama-1-1-ranks", "saved-frequencies", set={"rope_freqs": "saved"}),
+    Form("neox-llama-gqa-tp2", "saved-frequencies", set={"inv_freq": "saved"}),
+    Form("neox-gpt_neox-tp2", "saved-frequencies", set={"inv_freq": "saved"}),
+    Form("neox-gpt_neox-serial-residual-tp2", "legacy-names", set={"naming": "legacy"}),
+    Form("neox-gpt_neox-tp3", "legacy-names", set={"naming": "legacy"}),
+    Form(
+        "vit-timm-classifier",
+        "features",
+        set={"form": "features"},
+        back={"form": "features"},
+        rename=(r"^vit\.", ""),
+        drop=r"^classifier",
+    ),
+    Form(
+        "deepseek_v32-fused-plain",
+        "direct-queries",
+        config={"q_lora_rank": None},
+        rename=(r"\.q_a_proj\.", ".q_proj."),
+        drop="q_a_layernorm|q_b_proj",
+    ),
+    Form("t5-t5x-relu", "own-head", config=UNTIED, copy=("shared.weight", "lm_head.weight")),
+)
+FURTHER = (
+    "deepseek_v32-fused-plain",
+    "glm4_moe_lite-fused-plain",
+    "glm_moe_dsa-fused-plain",
+    "deepseek_v3-fused-plain",
+)
+"""Cases of which one form has a layer that predicts further tokens."""
+
+
+@cache
+def cases() -> Mapping[str, tuple[Header, ...]]:
+    """Return the cases of every mapping, recorded ones first."""
+    bundled = library.bundled()
+    known = {each.name: each for each in headers() if each.mapping in bundled}
+    found: dict[str, list[Header]] = {}
+    forms = (_formed(known[form.of], form) for form in FORMS)
+    for each in (*known.values(), *forms, *_tied(tuple(known.values())), *_further(known)):
+        found.setdefault(each.mapping, []).append(each)
+    return {name: tuple(each) for name, each in found.items()}
+
+
+def recorded(header: Header) -> bool:
+    """Say whether a case is a model of the parity tests."""
+    return header in headers()
+
+
+def _formed(header: Header, form: Form) -> Header:
+    tensors = dict(header.tensors)
+    if form.copy is not None:
+        tensors[form.copy[1]] = tensors[form.copy[0]]
+    if form.drop is not None:
+        tensors = {name: said for name, said in tensors.items() if not re.search(form.drop, name)}
+    if form.rename is not None:
+        tensors = {re.sub(*form.rename, name): said for name, said in tensors.items()}
+    return replace(
+        header,
+        name=f"{header.name}-{form.name}",
+        config={**header.config, **form.config},
+        set={**header.set, **form.set},
+        back={**header.back, **form.back},
+        tensors=dict(sorted(tensors.items())),
+    )
+
+
+def _tied(known: tuple[Header, ...]) -> Iterator[Header]:
+    """Yield a tied form of one case of every mapping whose models are all untied, where it is for tied ones as well."""
+    families: dict[str, list[Header]] = {}
+    for each in known:
+        families.setdefault(each.mapping, []).append(each)
+    for name, members in families.items():
+        first = next((each for each in members if "lm_head.bias" not in each.tensors), members[0])
+        if "lm_head.weight" in first.tensors and not any(each.config.get("tie_word_embeddings") for each in members):
+            back = {"tied": "yes"} if name.startswith("litgpt/") else {}  # which LitGPT does not record
+            tied = {"tie_word_embeddings": True}
+            made = _formed(first, Form(first.name, "tied", config=tied, back=back, drop=r"^lm_head\."))
+            if _accepted(made):
+                yield made
+
+
+def _accepted(header: Header) -> bool:
+    """Say whether a mapping is for such models: it may be for untied ones only, and say so."""
+    try:
+        plan_leg(loaded(header.mapping), header.to, header.tensors, header.config, header.set)
+    except CheckpointError as error:
+        if {each.slug for each in error.diagnostics} <= {"wrong-model", "missing-tensor"}:
+            return False
+        raise
+    return True
+
+
+def _further(known: Mapping[str, Header]) -> Iterator[Header]:
+    for name in FURTHER:
+        yield _formed(known[name], Form(name, "predicting", config={"num_nextn_predict_layers": 1}))

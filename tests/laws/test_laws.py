@@ -1,0 +1,91 @@
+"""The laws of every mapping of the library: there and back is the identity, but for the losses that `check` lists; and every loss
+that it lists is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tensormap import library
+from tensormap.language import losses
+from tensormap.language import mapping as m
+from tests.laws.cases import cases
+from tests.laws.headers import Header
+from tests.laws.legs import loaded, plan_leg
+from tests.laws.trips import Trip, account, cast, extended, recast, trips
+
+ONE_WAY = ("deepseek_v3/fp8",)
+"""Mappings that are read one way only."""
+
+
+def test_every_mapping_has_a_case() -> None:
+    missing = [name for name in library.bundled() if name not in cases()]
+    assert not missing, "give them parity cases, and run `python -m tests.laws.record` with the peers"
+
+
+@pytest.mark.parametrize("name", [name for name in library.bundled() if name in cases() and name not in ONE_WAY])
+def test_there_and_back(name: str) -> None:
+    """Nothing differs that no declared loss accounts for, and every loss declared of a tensor accounts for a difference."""
+    met: set[tuple[str, losses.Loss]] = set()
+    used: set[tuple[str, losses.Loss]] = set()
+    for trip in _all_trips(cases()[name]):
+        if trip is None:
+            if met == used:
+                break
+            continue
+        found = account(trip)
+        assert not found.unexplained, f"{trip.name}: {len(found.unexplained)} differences, {found.unexplained[:5]}"
+        side = trip.there.bound.mapping.sides[1].name
+        met.update((side, loss) for loss in found.met if loss.kind != "not written")
+        used.update((side, loss) for loss in found.used)
+    assert not [f"to {side}: {loss.text}" for side, loss in sorted(met - used, key=str)]
+
+
+def _all_trips(held: tuple[Header, ...]) -> Iterator[Trip | None]:
+    """Yield the trips of a mapping, and None between those that are wanted and those that may show what is still unseen."""
+    for header in held:
+        yield from trips(header)
+    yield from _telling(held[0])
+    for header in held[1:]:
+        yield None
+        yield from _telling(header)
+
+
+def _telling(header: Header) -> Iterator[Trip]:
+    """Yield trips on which more losses show: with tensors that are dropped, and with wide and narrow numbers."""
+    mapping = loaded(header.mapping)
+    kinds = {loss.kind for turned in (mapping, mapping.inverse) for loss in losses.losses(turned)}
+    if "dropped" in kinds:
+        yield from extended(header)
+    if "rounded" in kinds:
+        for dtype in ("bfloat16", "float64"):
+            yield from trips(cast(header, dtype))
+        yield from recast(header, "float64")
+
+
+@pytest.mark.parametrize("name", [name for name in library.bundled() if name not in ONE_WAY])
+def test_what_is_not_written_is_dropped_the_other_way(name: str) -> None:
+    mapping = loaded(name)
+    for turned in (mapping, mapping.inverse):
+        missing = {loss.span for loss in losses.losses(turned) if loss.kind == "not written"}
+        assert missing <= {loss.span for loss in losses.losses(turned.inverse) if loss.kind == "dropped"}
+
+
+@pytest.mark.parametrize("name", ONE_WAY)
+def test_one_way(name: str) -> None:
+    """A mapping that is not read backwards says so of every rule, and computes what it lists as rounded."""
+    mapping = loaded(name)
+    told = {loss.span for loss in losses.losses(mapping.inverse)}
+    assert told == {rule.span for rule in mapping.rules if rule.right and m.stored(rule.right)}
+    assert {loss.kind for loss in losses.losses(mapping.inverse)} == {"one-way"}
+    rounded = {loss.span for loss in losses.losses(mapping)}
+    for header in cases()[name]:
+        leg = plan_leg(mapping, header.to, header.tensors, header.config, header.set)
+        computed = {draft.rule.span for draft in leg.lowered.drafts if _computes(header, draft.name)}
+        assert computed == rounded
+
+
+def _computes(header: Header, name: str) -> bool:
+    return f"{name}_scale_inv" in header.tensors
