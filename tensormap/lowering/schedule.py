@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from tensormap.checkpoints import gguf_layout, safetensors, shards, torch_layout
 from tensormap.checkpoints.catalog import FileLayout, Opaque
+from tensormap.checkpoints.config import nested_set
 from tensormap.diagnostics import Diagnostic, Label, MappingError
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
@@ -227,12 +228,20 @@ class _Line:
     prefix: Any
 
 
+@dataclass(slots=True)
+class _Group:
+    """What lies in one file: the `files` lines that say so, each with the numbers in its name, and tensors by their keys."""
+
+    lines: dict[int, tuple[syntax.Files, dict[str, int]]] = field(default_factory=dict)
+    members: list[tuple[tuple[str, ...], Draft]] = field(default_factory=list)
+
+
 def _by_pattern(
     bound: Bound, drafts: Sequence[Draft], metadata: Map[str, str], config: Map[str, Any]
 ) -> list[plan.OutputFile]:
     side = bound.mapping.sides[1]
     lines = [_Line(each, _matcher(each)) for each in side.files if _in_force(each, bound)]
-    groups: dict[str, tuple[_Line, dict[str, int], list[tuple[tuple[str, ...], Draft]]]] = {}
+    groups: dict[str, _Group] = {}
     for draft in drafts:
         for each in lines:
             if each.line.prefix is None and each.line.entries:
@@ -247,7 +256,9 @@ def _by_pattern(
                 dict.fromkeys(pattern.names(), 0) | place
             )  # a number of no index may be any: `part-{k}`
             keys = _keys(each.line, place, inner, side.separator)
-            groups.setdefault(path, (each, place, []))[2].append((keys, draft))
+            group = groups.setdefault(path, _Group())
+            group.lines.setdefault(id(each), (each.line, place))
+            group.members.append((keys, draft))
             break
         else:
             raise MappingError(
@@ -261,10 +272,10 @@ def _by_pattern(
         if each.line.prefix is None and each.line.entries:
             for place in _ranges(each.line, bound):
                 path = Pattern(each.line.pattern).format(place)
-                groups.setdefault(path, (each, place, []))
+                groups.setdefault(path, _Group({id(each): (each.line, place)}))
     return [
-        _pattern_file(path, each, place, members, bound, metadata, config)
-        for path, (each, place, members) in sorted(groups.items(), key=lambda item: _natural(item[0]))
+        _pattern_file(path, group, bound, metadata, config)
+        for path, group in sorted(groups.items(), key=lambda item: _natural(item[0]))
     ]
 
 
@@ -308,16 +319,10 @@ def _ranges(line: syntax.Files, bound: Bound) -> Iterator[dict[str, int]]:
 
 
 def _pattern_file(
-    path: str,
-    each: _Line,
-    place: Map[str, int],
-    members: Sequence[tuple[tuple[str, ...], Draft]],
-    bound: Bound,
-    metadata: Map[str, str],
-    config: Map[str, Any],
+    path: str, group: _Group, bound: Bound, metadata: Map[str, str], config: Map[str, Any]
 ) -> plan.OutputFile:
-    drafts = [draft for _, draft in members]
-    described = [(keys, draft.dtype or "float32", draft.shape) for keys, draft in members]
+    drafts = [draft for _, draft in group.members]
+    described = [(keys, draft.dtype or "float32", draft.shape) for keys, draft in group.members]
     if Path(path).suffix == ".safetensors":
         layout = safetensors.layout([(".".join(keys), dtype, shape) for keys, dtype, shape in described], metadata)
         return _file(path, "safetensors", drafts, layout)
@@ -328,16 +333,18 @@ def _pattern_file(
         )
         return _file(path, "gguf", drafts, layout)
     tree: dict[str, Any] = {}
-    for entry in each.line.entries:
+    for entry, place in [(entry, place) for line, place in group.lines.values() for entry in line.entries]:
         value = bound.known.evaluate(entry.value, place)
         if isinstance(value, Missing):
             raise MappingError(
                 Diagnostic("unknown-value", f"`{', '.join(value.names)}` is not known", (Label(entry.span),))
             )
         tree[entry.key] = list(value) if isinstance(value, tuple) else value
-    tree.update(_embedded(path, bound.mapping.sides[1], config))
-    if each.line.at is not None and not members:
-        tree.setdefault(Pattern(each.line.at).format(place), None)
+    for key, state in _embedded(path, bound.mapping.sides[1], config).items():
+        nested_set(tree, key, state)
+    for line, place in group.lines.values():
+        if line.at is not None and not group.members:
+            tree.setdefault(Pattern(line.at).format(place), None)
     return _file(path, "torch", drafts, torch_layout.layout(tree, described))
 
 

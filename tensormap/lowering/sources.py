@@ -388,5 +388,5 @@ def _embedded(line: syntax.ConfigFile, objects: Map[str, Any]) -> Map[str, Any]:
             if isinstance(state, Map):
                 found.update(state)
         elif path.startswith(prefix):
-            found[path[len(prefix) :]] = value
+            configs.nested_set(found, path[len(prefix) :], value)
     return found

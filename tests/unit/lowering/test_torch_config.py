@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,37 @@ def test_a_number_that_no_index_gives_is_any_when_read_and_0_when_written(tmp_pa
         "rank-0-part-0.safetensors",
         "rank-1-part-0.safetensors",
     ]
+
+
+NESTED = """
+mapping a <-> b
+
+side a {
+    files "*.pt" at state.model.body as body. with version = 3.0
+    files "*.pt" at state.model.top as top.
+    config "*.pt" at state.about.config
+}
+
+config {
+    e   = hidden.size <-> hidden.size
+    ... <-> ...
+}
+top.v [e] <-> v [e]
+body.w [e] <-> w [e]
+"""
+
+
+def test_what_several_lines_put_into_one_file_is_all_there(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    save_file({"v": torch.arange(3.0), "w": torch.ones(3)}, tmp_path / "b" / "model.safetensors")
+    config = {"hidden": {"size": 3, "kind": "x"}, "rest": {"a": {"b": [1, 2]}}}
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    mapping = tensormap.loads(NESTED)
+    tensormap.apply(mapping, tmp_path / "b", tmp_path / "a", to="a")
+    stored = torch.load(tmp_path / "a" / "model.pt")
+    assert stored["version"] == 3.0
+    assert stored["state"]["about"]["config"] == config
+    assert stored["state"]["model"].keys() == {"top", "body"}
+    tensormap.apply(mapping, tmp_path / "a", tmp_path / "back", to="b")
+    assert json.loads((tmp_path / "back" / "config.json").read_text()) == config
+    assert read_safetensors(tmp_path / "back").keys() == {"v", "w"}
