@@ -31,6 +31,8 @@ from tensormap.lowering.sources import Opened, open_side
 from tensormap.version import VERSION
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from tensormap.checkpoints.lazy import LazyCatalog
     from tensormap.runtime.execute import Report
 
@@ -276,13 +278,15 @@ def apply(
     checksum: bool = False,
     trust_crc: bool = False,
     part: tuple[int, int] | None = None,
+    executor: Executor | None = None,
     progress: Any = None,
 ) -> Report:
     """Run a plan, `apply(plan, "out/")`, or plan and run in one, `apply(mapping, "ckpt/", "out/", to="hf")`.
 
     The target appears when it is whole; what was there before stays until then. With `part=(3, 16)` only what is missing of the
-    third of sixteen parts is made; when all are, anywhere and in any order, `finalize` lets the target appear. Raises as `plan`
-    does, BusyError where another run holds the target or an interrupted one waits, and OSError for the disk.
+    third of sixteen parts is made; when all are, anywhere and in any order, `finalize` lets the target appear. `executor`, of the
+    kind of `concurrent.futures`, does jobs of a file each, on any machines that see source and target. Raises as `plan` does,
+    BusyError where another run holds the target or an interrupted one waits, and OSError for the disk.
     """
     if isinstance(mapping, Plan):
         made, place = mapping, source
@@ -295,6 +299,8 @@ def apply(
         place = target
     more: dict[str, Any] = {} if memory is None else {"memory": parse_size(memory)}
     if part is not None:
+        if executor is not None:
+            raise TypeError("an executor divides a whole run: give a part or an executor")
         if discard:
             raise TypeError("other parts may be at work: discard goes with a whole run")
         return _apply_part(
@@ -320,6 +326,7 @@ def apply(
             discard=discard,
             checksum=checksum,
             trust_crc=trust_crc,
+            executor=executor,
             progress=progress,
             **more,
         )

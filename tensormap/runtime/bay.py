@@ -7,6 +7,7 @@ dead one left.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from tensormap.runtime.progress import Callback, Progress
 from tensormap.runtime.staging import Staging
 
 Note: TypeAlias = Callable[[str, os.stat_result, str | None], None]
@@ -66,8 +68,19 @@ class Bay:
 
     def done(self, relative: str, status: os.stat_result, sha256: str | None) -> None:
         """Put a file that is whole and on the disk in its place."""
-        os.rename(self.path(relative), self._staging.path(relative))
+        os.rename(self._folder / "content" / relative, self._staging.content / relative)
         self._note(relative, status, sha256)
+
+    def watch(self, progress: Callback | None) -> Callback:
+        """Return what a run calls as it goes on: it stops where the bay is gone, for then nobody wants its files."""
+
+        def call(seen: Progress) -> None:
+            if not self._folder.exists():
+                raise FileNotFoundError(errno.ENOENT, "the run was given up", str(self._folder))
+            if progress is not None:
+                progress(seen)
+
+        return call
 
     def _leave(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -89,6 +89,8 @@ def _begin(staging: Staging, plan: Plan, identity: Identity, count: int, *, over
         single = bool(plan.outputs) and plan.outputs[0].path == ""
         for name in ("work", "parts") if single else ("work", "parts", "content"):
             (made / name).mkdir()
+        for each in plan.outputs if not single else ():  # all of them, so that to finish a file is one rename
+            (made / "content" / each.path).parent.mkdir(parents=True, exist_ok=True)
         write_file(made / "plan.json", plan_json.dump(replace(plan, root=os.path.abspath(plan.root))).encode())
         Journal(made / journal.NAME).start(identity, overwrite=overwrite, parts=count)
         sync_directory(made)

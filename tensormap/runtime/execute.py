@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,13 @@ from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError
 from tensormap.lowering.plan import Plan
 from tensormap.runtime import journal
 from tensormap.runtime.checking import check, check_companions
-from tensormap.runtime.kernels import Limits
 from tensormap.runtime.lock import Lock
 from tensormap.runtime.progress import Callback
 from tensormap.runtime.sources import Sources
 from tensormap.runtime.staging import Staging
 from tensormap.runtime.sums import SUMS, write_sums
 from tensormap.runtime.verifying import verify
-from tensormap.runtime.worker import Worker, hire
+from tensormap.runtime.worker import Terms, Work, bytes_read, hire
 from tensormap.runtime.writing import copy_file, write_file
 from tensormap.runtime.yard import Yard
 
@@ -64,6 +64,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
     discard: bool = False,
     checksum: bool = False,
     trust_crc: bool = False,
+    executor: Executor | None = None,
     progress: Callback | None = None,
 ) -> Report:
     """Write what `plan` says to the directory `target`, which appears when it is complete, and return what was done.
@@ -72,18 +73,20 @@ def run(  # noqa: PLR0913 - what a user may ask for
     `overwrite` replaces a target that is not empty, and the leftover of an interrupted run; `resume` continues that run, with
     its leave to overwrite; `discard` only removes what it left. `checksum` adds a file for `sha256sum -c`; `trust_crc` does not
     check the records of zips that are read.
+    With an `executor` the work is done by it, in jobs of an output file each; then `workers`, 1 without it, and `memory` are each
+    job's. The executor's workers need not be threads nor on this machine, but have to see source and target under the same paths.
     A plan with one output file whose path is empty, and nothing else, makes `target` a file.
 
     MappingError: the target exists; CheckpointError: the sources are not those that were planned with, are damaged, or do not
     hold what a verify step asks; BusyError: another run is on, or an interrupted one waits; OSError: the disk, with the
-    file's name.
+    file's name; among them ChildProcessError: the executor lost a job for good, and `resume` goes on.
     """
     started = time.monotonic()
     place = Path(os.path.realpath(target))
     check(plan, place)
     sources = Sources((plan.root, plan.sources))
-    count = threads(workers)
-    limits = Limits.of(memory, count, tile)
+    count = threads(workers if executor is None or workers is not None else 1)
+    terms = Terms(count, memory, tile, checksum, trust_crc)
     staging = Staging(place)
     staging.make_parents()
     with Lock(staging.lock, place):
@@ -98,21 +101,23 @@ def run(  # noqa: PLR0913 - what a user may ask for
         check_companions(plan)
         single = bool(plan.outputs) and plan.outputs[0].path == ""
         identity = journal.identify(plan, exact=record is not None and bool(record.identity.exact))
-        with hire(sources, limits, count, trust_crc=trust_crc) as staff:
-            try:
-                staging.begin(identity, record, overwrite=allowed, folder=not single)
-                staging.check_space(needed(plan, staging.finished))
-                verified = verify(plan, staff, progress)
-                yard = Yard(plan, staging, limits, checksum=checksum)
-                yard.write(staff, progress)
-                written = yard.bytes_written + finish(plan, staging, sources, count, checksum=checksum)
-            except (CheckpointError, MappingError):
-                with suppress(OSError):
-                    staging.remove()  # nothing to resume: the input is at fault
-                raise
-            except BaseException:
-                staging.give_up()
-                raise
+        try:
+            staging.begin(identity, record, overwrite=allowed, folder=not single)
+            staging.check_space(needed(plan, staging.finished))
+            if executor is None:
+                work = _do(plan, staging, sources, terms, progress)
+            else:
+                from tensormap.runtime.delegate import delegate
+
+                work = delegate(plan, staging, executor, terms, progress)
+            written = work.bytes_written + finish(plan, staging, sources, terms.workers, checksum=checksum)
+        except (CheckpointError, MappingError):
+            with suppress(OSError):
+                staging.remove()  # nothing to resume: the input is at fault
+            raise
+        except BaseException:
+            staging.give_up()
+            raise
         notes = (
             *plan.notes,
             *(("there was nothing to resume",) if resume and record is None else ()),
@@ -122,9 +127,9 @@ def run(  # noqa: PLR0913 - what a user may ask for
             Path(target),
             paths(plan, checksum=checksum),
             tuple(each.path for each in plan.outputs if each.path in staging.finished),
-            bytes_read(staff),
+            work.bytes_read,
             written,
-            verified,
+            work.verified,
             time.monotonic() - started,
             notes,
         )
@@ -139,9 +144,14 @@ def removed(staging: Staging) -> tuple[str, ...]:
     return ()
 
 
-def bytes_read(staff: list[Worker]) -> int:
-    """Return how much workers have read."""
-    return sum(worker.painter.handles.bytes_read for worker in staff)
+def _do(plan: Plan, staging: Staging, sources: Sources, terms: Terms, progress: Callback | None) -> Work:
+    """Compare what has to be equal, and write the files, with threads of this process."""
+    limits = terms.limits
+    with hire(sources, limits, terms.workers, trust_crc=terms.trust_crc) as staff:
+        verified = verify(plan, staff, progress)
+        yard = Yard(plan, staging, limits, checksum=terms.checksum)
+        yard.write(staff, progress)
+        return Work(verified, bytes_read(staff), yard.bytes_written)
 
 
 def threads(workers: int | None) -> int:

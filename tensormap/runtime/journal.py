@@ -125,8 +125,8 @@ class Journal:
 
     def done(self, path: str, status: os.stat_result, sha256: str | None) -> None:
         """Note that an output file is whole and on the disk."""
-        known: dict[str, Any] = {"done": path, "status": [status.st_size, status.st_mtime_ns, status.st_ino]}
-        self._append(known if sha256 is None else {**known, "sha256": sha256})
+        line: dict[str, Any] = {"done": path, "status": known(status)}
+        self._append(line if sha256 is None else {**line, "sha256": sha256})
 
     def verified(self, part: int) -> None:
         """Note that a part's comparisons found the sources equal."""
@@ -161,6 +161,11 @@ def read(path: Path) -> Record | None:
         _note(record, _lines(part))
     record.size = len(lines[0]) + 1 + _note(record, lines[1:])
     return record
+
+
+def known(status: os.stat_result) -> list[int]:
+    """Return what a finished file is known by."""
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 def mend(path: Path) -> None:

@@ -13,14 +13,14 @@ from tensormap.runtime import divided, journal
 from tensormap.runtime.bay import Bay
 from tensormap.runtime.checking import check, check_companions
 from tensormap.runtime.divided import Log, Part
-from tensormap.runtime.execute import MEMORY, Report, bytes_read, needed, threads
+from tensormap.runtime.execute import MEMORY, Report, needed, threads
 from tensormap.runtime.kernels import Limits
 from tensormap.runtime.lock import Lock
 from tensormap.runtime.progress import Callback
 from tensormap.runtime.sources import Sources
 from tensormap.runtime.staging import Staging
 from tensormap.runtime.verifying import verify
-from tensormap.runtime.worker import hire
+from tensormap.runtime.worker import bytes_read, hire
 from tensormap.runtime.yard import Yard
 
 
@@ -73,10 +73,10 @@ def run_part(  # noqa: PLR0913 - what a user may ask for
                 try:
                     verified = 0
                     if job.verifications and part.number not in record.verified:
-                        verified = verify(job, staff, progress)
+                        verified = verify(job, staff, bay.watch(progress))
                         log.verified()
                     yard = Yard(job, bay, limits, checksum=checksum)
-                    yard.write(staff, progress)
+                    yard.write(staff, bay.watch(progress))
                     sources.check_unchanged()
                 except CheckpointError:
                     log.forget()  # nothing to resume: the input is at fault

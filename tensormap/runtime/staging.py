@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ from tensormap.runtime.journal import Identity, Journal, Record
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_TRIES = 10
 
 
 class Staging:
@@ -199,10 +201,17 @@ class Staging:
         if _exists(old) and not _exists(self.target):
             os.rename(old, self.target)
 
+    def clear_work(self) -> None:
+        """Remove what jobs in other processes have begun. Those that still run see it, and stop."""
+        for _ in range(_TRIES):
+            if not self.work.exists():
+                return
+            shutil.rmtree(self.work, onerror=_raise_unless_gone)
+            time.sleep(0.01)  # they may have made files meanwhile, or, over a network, hold some that are gone
+
     def _clear(self) -> None:
         """Remove what an interrupted run had begun and not finished."""
-        if self.work.exists():
-            shutil.rmtree(self.work)
+        self.clear_work()
         for folder, folders, names in self._walk():
             for name in names:
                 if (folder / name).relative_to(self.content).as_posix() not in self.finished:
@@ -225,7 +234,7 @@ class Staging:
             status = os.stat(self.content / path)
         except OSError:
             return False
-        return [status.st_size, status.st_mtime_ns, status.st_ino] == known
+        return journal.known(status) == known
 
 
 def check_paths(plan: Plan) -> None:
@@ -275,6 +284,12 @@ def _inode(path: Path) -> int | None:
 
 def _raise(error: OSError) -> NoReturn:
     raise error
+
+
+def _raise_unless_gone(_call: object, _path: str, found: tuple[type[BaseException], BaseException, object]) -> None:
+    error = found[1]
+    if not (isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTEMPTY)):
+        raise error
 
 
 def _is_empty(folder: Path) -> bool:

@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tensormap.runtime.calling import Results
 from tensormap.runtime.kernels import Buffer, Limits
 from tensormap.runtime.paint import Painter
 from tensormap.runtime.sources import Handles, Records, Sources, handle_limit
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How work is to be done: by how many threads, which share `memory` bytes for tiles, unless `tile` bounds one."""
+
+    workers: int
+    memory: int
+    tile: int | None = None
+    checksum: bool = False
+    trust_crc: bool = False
+
+    @property
+    def limits(self) -> Limits:
+        """What each thread may hold."""
+        return Limits.of(self.memory, self.workers, self.tile)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What was done: comparisons made, bytes moved."""
+
+    verified: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
 
 
 class Worker:
@@ -32,3 +58,8 @@ def hire(sources: Sources, limits: Limits, count: int, *, trust_crc: bool) -> It
     finally:
         for worker in staff:
             worker.painter.handles.close()
+
+
+def bytes_read(staff: list[Worker]) -> int:
+    """Return how much workers have read."""
+    return sum(worker.painter.handles.bytes_read for worker in staff)

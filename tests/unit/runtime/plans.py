@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tensormap.lowering.plan import (
     Copy,
     Generator,
     Input,
+    Operand,
     Output,
     OutputFile,
     Plan,
@@ -166,3 +168,36 @@ def catalog_of_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> Catalog:
     (folder / "arrays.bin").write_bytes(data)
     status = (folder / "arrays.bin").stat()
     return Catalog(folder, "raw", (SourceFile("arrays.bin", status.st_size, status.st_mtime_ns, ""),), tensors)
+
+
+def seven_files(bench: Bench) -> Plan:
+    """Seven files of different sizes from three sources, two tensors that must be equal, an index and a tokenizer."""
+    indices = []
+    for number in range(3):
+        arrays = {f"s{number}.{k}": random_array((3000 + 700 * k, 4), "float32", 10 * number + k) for k in range(3)}
+        indices += [
+            (index, array.shape)
+            for index, array in zip(bench.source(f"{number}.bin", arrays), arrays.values(), strict=True)
+        ]
+    for number in range(7):
+        (first, shape), (second, other) = indices[number], indices[number + 2]
+        names = [("a", "float32", shape), ("b", "float32", other)]
+        bench.output(
+            f"sub/out-{number}.bin", names, [rename(first, 0, shape), rename(second, 1, other)], crc=number == 3
+        )
+    same = np.arange(12, dtype=np.int32)
+    for number in range(2):
+        one, other = bench.source(f"tied-{number}.bin", {"x": same, "y": same})
+        bench.verifications.append(Verify((12,), (whole(one, (12,)),), Operand(0), whole(other, (12,)), "x.tmap:1"))
+    (bench.root / "tokenizer.json").write_bytes(b"{}")
+    bench.companions.append(Companion("tokenizer.json", "tokenizer.json", 2))
+    bench.texts.append(TextFile("index.json", b"index"))
+    return bench.plan()
+
+
+def digest(folder: Path) -> str:
+    """One sha256 of all names and bytes."""
+    known = hashlib.sha256()
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        known.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return known.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 
 from tensormap.diagnostics import BusyError, CheckpointError, MappingError
-from tensormap.lowering.plan import Companion, Operand, Plan, TextFile, Verify
+from tensormap.lowering.plan import Plan
 from tensormap.lowering.split import parts
 from tensormap.runtime import writing
 from tensormap.runtime.divided import Part
@@ -26,7 +25,7 @@ from tensormap.runtime.execute import run
 from tensormap.runtime.finalize import discard, finalize
 from tensormap.runtime.lock import Lock
 from tensormap.runtime.part import run_part
-from tests.unit.runtime.plans import Bench, random_array, rename, whole
+from tests.unit.runtime.plans import Bench, digest, rename, seven_files, whole
 
 
 @pytest.fixture
@@ -36,28 +35,7 @@ def bench(tmp_path):
 
 @pytest.fixture
 def plan(bench) -> Plan:
-    """Seven files of different sizes from three sources, two tensors that must be equal, an index and a tokenizer."""
-    indices = []
-    for number in range(3):
-        arrays = {f"s{number}.{k}": random_array((3000 + 700 * k, 4), "float32", 10 * number + k) for k in range(3)}
-        indices += [
-            (index, array.shape)
-            for index, array in zip(bench.source(f"{number}.bin", arrays), arrays.values(), strict=True)
-        ]
-    for number in range(7):
-        (first, shape), (second, other) = indices[number], indices[number + 2]
-        names = [("a", "float32", shape), ("b", "float32", other)]
-        bench.output(
-            f"sub/out-{number}.bin", names, [rename(first, 0, shape), rename(second, 1, other)], crc=number == 3
-        )
-    same = np.arange(12, dtype=np.int32)
-    for number in range(2):
-        one, other = bench.source(f"tied-{number}.bin", {"x": same, "y": same})
-        bench.verifications.append(Verify((12,), (whole(one, (12,)),), Operand(0), whole(other, (12,)), "x.tmap:1"))
-    (bench.root / "tokenizer.json").write_bytes(b"{}")
-    bench.companions.append(Companion("tokenizer.json", "tokenizer.json", 2))
-    bench.texts.append(TextFile("index.json", b"index"))
-    return bench.plan()
+    return seven_files(bench)
 
 
 def target_of(bench: Bench) -> Path:
@@ -70,14 +48,6 @@ def staged(bench: Bench) -> Path:
 
 def left_over(bench: Bench) -> list[str]:
     return sorted(each.name for each in bench.root.parent.iterdir() if each.name not in ("source", "target", "serial"))
-
-
-def digest(folder: Path) -> str:
-    """One sha256 of all names and bytes."""
-    known = hashlib.sha256()
-    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-        known.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode() + path.read_bytes())
-    return known.hexdigest()
 
 
 @pytest.fixture
