@@ -22,6 +22,7 @@ from tensormap.language import mapping as m
 from tensormap.language import syntax
 from tensormap.language.expressions import Missing, evaluate, nested
 from tensormap.language.expressions import names as names_in
+from tensormap.lowering.direction import fit
 
 ANY = "model"
 """What is written for a `*` in the name of a file."""
@@ -132,6 +133,9 @@ def _choose(
         )
     if len(tried) > 1:
         tried = [each for each in tried if _agrees(mapping, side, *each, base, root)] or tried
+    if len(tried) > 1:  # a prefix that one form takes off and another does not
+        turned = mapping if mapping.sides[0].name == side.name else mapping.inverse
+        tried = [each for each in tried if fit(turned, each[1].tensors)] or tried
     if len(tried) > 1:
         names = ", ".join(param.name for param in involved)
         raise CheckpointError(
@@ -383,8 +387,11 @@ def _embedded(line: syntax.ConfigFile, objects: Map[str, Any]) -> Map[str, Any]:
         file, _, path = key.partition(":")
         if not re.fullmatch(re.escape(line.pattern).replace(r"\*", "[^/]*"), file):
             continue
-        if path == line.at:
+        if f"{line.at}.".startswith(f"{path}."):
             state = getattr(value, "state", value)
+            for part in str(line.at)[len(path) + 1 :].split(".") if path != line.at else ():
+                state = state.get(part) if isinstance(state, Map) else None
+                state = getattr(state, "state", state)
             if isinstance(state, Map):
                 found.update(state)
         elif path.startswith(prefix):
