@@ -23,6 +23,7 @@ MORE = {
     "gpt_oss/mxfp4": "transformers' own dequantiser, tensor for tensor, and its logits (`test_gpt_oss.py`)",
     "gpt_oss/openai": "transformers' own loader of MXFP4, and slices as its converter takes them (`test_gpt_oss.py`)",
     "flux/": "diffusers' own converter, tensor for tensor (`test_diffusion.py`)",
+    "unet/": "diffusers' own converter, tensor for tensor, and the model's output (`test_diffusion.py`)",
     "vae/": "diffusers' own converter, tensor for tensor, and the decoder's output (`test_diffusion.py`)",
     "torchtitan/": "torchtitan's own adapter, tensor for tensor, and its models (`test_torchtitan.py`)",
     "torchtune/": "torchtune's own converter and models (`test_torchtune.py`)",
