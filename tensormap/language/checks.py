@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from tensormap.language.meeting import Meetings, meetings
 from tensormap.language.names import NumberHole, Template
 from tensormap.language.pairing import Pair, TermBlock, Unpaired, block_atoms, pair
 from tensormap.suggest import did_you_mean
+
+_HINTS = 20  # unknown names that are worth looking for one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +198,11 @@ def no_diagonals(mapping: m.Mapping) -> Iterator[Diagnostic]:
     for rule, each in _pairs(mapping):
         for block, terms in ((each.left, rule.left), (each.right, rule.right)):
             for one, tensor in _operands(block, terms):
-                names: list[str] = [atom.name for atom in one.atoms]
+                names = Counter(atom.name for atom in one.atoms)
                 if tensor is not None:
-                    names.extend(tensor.template.indices)
-                for name in names:
-                    if names.count(name) < 2 or (rule.number, name) in seen:
+                    names.update(tensor.template.indices)
+                for name, count in names.items():
+                    if count < 2 or (rule.number, name) in seen:
                         continue
                     seen.add((rule.number, name))
                     span = tensor.span if tensor is not None else rule.span
@@ -337,7 +340,7 @@ def names_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
             if name in known or name in said:
                 continue
             said.add(name)
-            hint = did_you_mean(name, tuple(sorted(known)))
+            hint = did_you_mean(name, tuple(sorted(known))) if len(said) <= _HINTS else None
             yield Diagnostic(
                 "unknown-name",
                 f"nothing gives `{name}` a value",

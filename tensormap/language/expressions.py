@@ -15,7 +15,6 @@ from tensormap.language.syntax import Binary, Expression, Integer, Name, Unary
 
 __all__ = ["Missing", "Scope", "Value", "evaluate", "invert", "keys", "names", "nested", "polynomial"]
 
-_DEGREE = 64
 _WIDEST = 4096  # products of monomials in one multiplication
 
 
@@ -119,8 +118,4 @@ class _Expansion:
 
 
 def _bounded(size: Polynomial) -> Polynomial | None:
-    fits = all(
-        abs(coefficient) < LIMIT and sum(power for _, power in monomial) <= _DEGREE
-        for monomial, coefficient in size.terms
-    )
-    return size if fits else None
+    return size if size.bounded else None

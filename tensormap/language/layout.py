@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 from tensormap.diagnostics import Span
@@ -222,6 +223,34 @@ def _product_choices(factors: tuple[Node, ...]) -> Iterator[_Choice]:
             yield _Choice(first.tags + rest.tags, first.offset * inner + rest.offset, places + rest.places)
 
 
+def extent(layout: Layout) -> int:
+    """Return how much `blocks` makes of a layout, without making it: the pieces of its blocks, and the terms of their sizes."""
+    ways, longest, terms = 1, 1, 1
+    for axis in layout.axes:
+        each = _extent(axis)
+        ways, longest, terms = ways * each[0], longest + each[1], terms + each[2]
+    return ways * (longest + terms)
+
+
+def _extent(node: Node | Product) -> tuple[int, int, int]:
+    """Return how many choices an axis has, how many atoms one of them has, and how many terms its size."""
+    match node:
+        case Leaf(atom=atom, per=per):
+            return 1, 1, len(atom.size.terms) if per == 1 else 1
+        case Sum(summands=summands):
+            parts = [_extent(each) for each in summands]
+            return sum(each[0] for each in parts), max(each[1] for each in parts), sum(each[2] for each in parts)
+        case Product(factors=factors):
+            ways, longest, terms = 1, 0, 1
+            for factor in factors:
+                each = _extent(factor)
+                ways, longest, terms = ways * each[0], longest + each[1], terms * each[2]
+            return ways, longest, terms
+        case Rest():
+            return 1, 1, 1
+
+
+@lru_cache(maxsize=512)  # most tensors of a mapping have one of a few layouts
 def blocks(layout: Layout) -> tuple[Block, ...]:
     """List a layout's blocks in row-major order of the choices: `[(a + b) (c + d)]` gives ac, ad, bc, bd."""
     found: list[tuple[tuple[str, ...], tuple[AxisBlock, ...]]] = [((), ())]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from tensormap.diagnostics import Diagnostic, Label
+from tensormap.diagnostics import Diagnostic, Label, Span
 from tensormap.language import mapping as m
 from tensormap.language import syntax
 from tensormap.language.names import NumberHole, Shape, Template, shapes
@@ -12,6 +13,8 @@ from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression
 
 ONE = Polynomial.number(1)
+MOST = 100_000
+"""Comparisons of names that look alike. The largest mapping of the library needs some hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,45 @@ class Meetings:
 
 
 @dataclass(frozen=True, slots=True)
+class _Conditions:
+    """What is asked of a rule's conditions when they are held against those of another rule."""
+
+    negated: dict[int, bool]  # by the number of the `when`
+    truth: dict[str, frozenset[bool]]  # of each condition, written without `not`
+    choices: dict[
+        str, tuple[frozenset[str], ...]
+    ]  # the constants that a thing is compared with, where that is not negated
+
+    @staticmethod
+    def of(rule: m.Rule) -> _Conditions:
+        truth: dict[str, frozenset[bool]] = {}
+        choices: dict[str, tuple[frozenset[str], ...]] = {}
+        for guard in rule.guards:
+            text, negated = _normal(guard.condition, negated=guard.negated)
+            truth[text] = truth.get(text, frozenset()) | {not negated}
+            chosen = None if guard.negated else _choices(guard.condition)
+            if chosen is not None:
+                choices[chosen[0]] = (*choices.get(chosen[0], ()), chosen[1])
+        return _Conditions({each.scope: each.negated for each in rule.guards}, truth, choices)
+
+    def exclude(self, other: _Conditions) -> bool:
+        """Say whether the conditions of two rules exclude each other, whatever the values."""
+        return (
+            any(other.negated.get(scope, negated) != negated for scope, negated in self.negated.items())
+            or any(len(values | other.truth.get(text, values)) > 1 for text, values in self.truth.items())
+            or any(
+                not mine & theirs
+                for thing, sets in self.choices.items()
+                for mine in sets
+                for theirs in other.choices.get(thing, ())
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Use:
     rule: m.Rule
+    conditions: _Conditions
     tensor: m.Tensor
     template: Template
     shape: Shape
@@ -34,32 +74,71 @@ class _Use:
 def meetings(mapping: m.Mapping) -> Meetings:
     """Compare all templates of each side that look alike."""
     apart = 0
-    errors: list[Diagnostic] = []
+    errors: dict[tuple[Span, Span], Diagnostic] = {}
     undecided: dict[str, None] = {}
+    left = MOST
+    conditions = [_Conditions.of(rule) for rule in mapping.rules]
     for side in (0, 1):
-        groups: dict[str, list[_Use]] = {}
-        for rule in mapping.rules:
-            for term in (rule.left, rule.right)[side]:
-                for tensor in term.content.tensors if isinstance(term.content, m.Stored) else ():
-                    for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
-                        if template.wild or template.virtual:
+        for group in _groups(mapping, side, conditions).values():
+            families = _families(group)
+            apart += _pairs(group) - sum(map(_pairs, families))
+            for family in families:
+                left -= len(family) ** 2 // 2
+                if left < 0:
+                    return Meetings(apart, (_too_many(family, mapping.sides[side].name),), ())
+                for k, one in enumerate(family):
+                    for other in family[:k]:
+                        if one.tensor is other.tensor and one.template is other.template:
                             continue
-                        for shape in shapes(template):
-                            groups.setdefault(shape.text, []).append(_Use(rule, tensor, template, shape))
-        for group in groups.values():
-            for k, one in enumerate(group):
-                for other in group[:k]:
-                    if one.tensor is other.tensor and one.template is other.template:
-                        continue
-                    verdict = _compare(one, other, mapping)
-                    if verdict is True:
-                        apart += 1
-                    elif verdict is False:
-                        errors.append(_same(one, other, mapping.sides[side].name))
-                    else:
-                        undecided[f"names: `{other.template}` and `{one.template}` do not meet"] = None
-    unique = list({(each.labels[0].span, each.labels[-1].span): each for each in errors}.values())
-    return Meetings(apart, tuple(unique), tuple(undecided))
+                        verdict = _compare(one, other, mapping)
+                        if verdict is True:
+                            apart += 1
+                        elif verdict is False:
+                            found = _same(one, other, mapping.sides[side].name)
+                            errors[found.labels[0].span, found.labels[-1].span] = found
+                        else:
+                            undecided[f"names: `{other.template}` and `{one.template}` do not meet"] = None
+    return Meetings(apart, tuple(errors.values()), tuple(undecided))
+
+
+def _groups(mapping: m.Mapping, side: int, conditions: list[_Conditions]) -> dict[str, list[_Use]]:
+    """Sort the names of one side by their skeletons."""
+    groups: dict[str, list[_Use]] = {}
+    for rule, condition in zip(mapping.rules, conditions, strict=True):
+        for tensor in m.stored((rule.left, rule.right)[side]):
+            for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
+                if template.wild or template.virtual:
+                    continue
+                for shape in shapes(template):
+                    groups.setdefault(shape.text, []).append(_Use(rule, condition, tensor, template, shape))
+    return groups
+
+
+def _families(group: list[_Use]) -> list[list[_Use]]:
+    """Part a group by the numbers that all of its names spell out: names of different families cannot meet."""
+    spelled = [
+        k for k in range(len(group[0].shape.slots)) if all(isinstance(each.shape.slots[k], int) for each in group)
+    ]
+    families: dict[tuple[object, ...], list[_Use]] = {}
+    for each in group:
+        families.setdefault(tuple(each.shape.slots[k] for k in spelled), []).append(each)
+    return list(families.values())
+
+
+def _pairs(group: list[_Use]) -> int:
+    """Count the pairs of different names."""
+    same = Counter((id(each.tensor), id(each.template)) for each in group)
+    return len(group) * (len(group) - 1) // 2 - sum(count * (count - 1) // 2 for count in same.values())
+
+
+def _too_many(family: list[_Use], side: str) -> Diagnostic:
+    one, other = family[-1], family[0]
+    return Diagnostic(
+        "too-large",
+        f"too many names of side `{side}` look like one another to be compared",
+        (Label(one.tensor.span, f"one of {len(family)}"), Label(other.tensor.span, f"`{other.template}`", False)),
+        help=("number them with an index",),
+    )
 
 
 def _same(one: _Use, other: _Use, side: str) -> Diagnostic:
@@ -73,7 +152,7 @@ def _same(one: _Use, other: _Use, side: str) -> Diagnostic:
 
 def _compare(one: _Use, other: _Use, mapping: m.Mapping) -> bool | None:
     """Return True where names cannot meet, False where they are the same, None where that depends on sizes."""
-    if exclusive(one.rule, other.rule):
+    if one.conditions.exclude(other.conditions):
         return True
     same = True
     for a, b in zip(one.shape.slots, other.shape.slots, strict=True):
@@ -82,26 +161,8 @@ def _compare(one: _Use, other: _Use, mapping: m.Mapping) -> bool | None:
         same = same and _equal(a, b)
     if not same:
         return None
-    if _conditional(one.rule) != _conditional(other.rule):
+    if one.conditions.truth != other.conditions.truth:
         return None
-    return False
-
-
-def _conditional(rule: m.Rule) -> frozenset[tuple[str, bool]]:
-    return frozenset(_normal(guard.condition, negated=guard.negated) for guard in rule.guards)
-
-
-def exclusive(one: m.Rule, other: m.Rule) -> bool:
-    """Say whether conditions of two rules exclude each other, whatever the values."""
-    for a in one.guards:
-        for b in other.guards:
-            if a.scope == b.scope and a.negated != b.negated:
-                return True
-            left, right = _normal(a.condition, negated=a.negated), _normal(b.condition, negated=b.negated)
-            if left[0] == right[0] and left[1] != right[1]:
-                return True
-            if not a.negated and not b.negated and _different_constants(a.condition, b.condition):
-                return True
     return False
 
 
@@ -111,12 +172,6 @@ def _normal(condition: syntax.Expression, *, negated: bool) -> tuple[str, bool]:
     if isinstance(condition, syntax.Binary) and condition.operator == "!=":
         return print_expression(syntax.Binary("==", condition.left, condition.right, condition.span)), not negated
     return print_expression(condition), negated
-
-
-def _different_constants(one: syntax.Expression, other: syntax.Expression) -> bool:
-    """Say whether two conditions compare one thing with different constants."""
-    a, b = _choices(one), _choices(other)
-    return a is not None and b is not None and a[0] == b[0] and not a[1] & b[1]
 
 
 def _choices(condition: syntax.Expression) -> tuple[str, frozenset[str]] | None:

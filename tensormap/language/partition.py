@@ -31,6 +31,16 @@ def parted(term: syntax.Term, holds_index: Callable[[syntax.Expression], bool]) 
     return (term,)
 
 
+def ways(term: syntax.Term, holds_index: Callable[[syntax.Expression], bool]) -> int:
+    """Return how many terms `parted` makes of a term, without making them."""
+    count = 1
+    if isinstance(term.value, syntax.Tensor):
+        for part in term.value.template.parts:
+            if not isinstance(part, str):
+                count *= len(_choices(part.expression, holds_index))
+    return count
+
+
 def _choices(
     expression: syntax.Expression, holds_index: Callable[[syntax.Expression], bool]
 ) -> tuple[syntax.Expression, ...]:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+LIMIT = 2**63
+_DEGREE = 64
+_ONE = (((), 1),)
+
 Monomial = tuple[tuple[str, int], ...]
 """Dimensions with their exponents, sorted by name; `()` is 1."""
 
@@ -35,12 +39,18 @@ class Polynomial:
         return Polynomial(((((name, 1),), 1),))
 
     def __add__(self, other: Polynomial) -> Polynomial:
+        if not self.terms or not other.terms:
+            return self if self.terms else other
         return Polynomial.of((*self.terms, *other.terms))
 
     def __sub__(self, other: Polynomial) -> Polynomial:
         return self + other * Polynomial.number(-1)
 
     def __mul__(self, other: Polynomial) -> Polynomial:
+        if not self.terms or other.terms == _ONE:
+            return self
+        if not other.terms or self.terms == _ONE:
+            return other
         return Polynomial.of((_times(m, n), c * k) for m, c in self.terms for n, k in other.terms)
 
     @property
@@ -51,6 +61,14 @@ class Polynomial:
         if len(self.terms) == 1 and self.terms[0][0] == ():
             return self.terms[0][1]
         return None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the coefficients have 63 bits and the products 64 factors: beyond that is no size of anything."""
+        return all(
+            abs(coefficient) < LIMIT and sum(power for _, power in monomial) <= _DEGREE
+            for monomial, coefficient in self.terms
+        )
 
     @property
     def dimensions(self) -> tuple[str, ...]:

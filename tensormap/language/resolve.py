@@ -5,6 +5,7 @@ Raises MappingError with everything that was found. Whether the equations hold t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -17,14 +18,17 @@ from tensormap.language.expressions import names as names_in
 from tensormap.language.functions import GENERATORS, INVERSES, ONE_WAY
 from tensormap.language.include import Included, include
 from tensormap.language.parser import parse
-from tensormap.language.partition import parted
+from tensormap.language.partition import parted, ways
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression, print_file
+from tensormap.language.room import MAX_FACTORS, MAX_LETS, Room
+from tensormap.language.scan import MAX_BYTES, MAX_WORDS, words
 from tensormap.suggest import did_you_mean
 
 Loader = Callable[[str, Span], Source]
 
 _HOWS: dict[str, m.How] = {"equal": "equal", "mean": "mean", "sum": "sum", "first": "first"}
+_LEAST = 100  # words that an included file counts as at least
 CONSTANT_NAMES = ("true", "false", "none", "_")
 
 
@@ -75,10 +79,15 @@ class _Resolver:
         self.when_count = 0
         self.include_count = 0
         self.resolving: list[str] = []
+        self.room = Room()
+        self.words = 0
+        self.letters = 0
+        self.weights: dict[int, int] = {}  # of a guard's condition, by the number of its `when`
 
     # --- the whole --------------------------------------------------------------------------------------------------
 
     def run(self, tree: syntax.File, name: str) -> m.Mapping:
+        self._count(self.source, Span(self.source, 0, 0))
         statements = self._expand(tree.statements, (self.source.name,))
         self._headers(statements)
         self._declare(statements)
@@ -125,6 +134,7 @@ class _Resolver:
                         self._fail("include-cycle", f"`{path}` includes itself", span, "this leads back here")
                         continue
                     self.include_count += 1
+                    self._count(source, span)
                     tree = parse(source)
                     self.included_texts = (*self.included_texts, print_file(tree))
                     inner: Included = include(tree, each, self.include_count)
@@ -136,6 +146,14 @@ class _Resolver:
                 case _:
                     out.append(each)
         return tuple(out)
+
+    def _count(self, source: Source, span: Span) -> None:
+        """Count what a file adds to the text of a mapping; a file that is included over and over counts as often."""
+        self.words += _LEAST + words(source)
+        self.letters += len(source.text)
+        if self.words > MAX_WORDS + _LEAST or self.letters > MAX_BYTES:
+            message = f"with all that it includes, a mapping holds at most {MAX_WORDS} words in {MAX_BYTES} bytes"
+            raise MappingError(Diagnostic("too-long", message, (Label(span),)))
 
     def _expand_scope(self, scope: syntax.Scope, chain: tuple[str, ...]) -> syntax.Scope:
         otherwise = self._expand_scope(scope.otherwise, chain) if scope.otherwise else None
@@ -232,7 +250,7 @@ class _Resolver:
             return
         if index.bound is not None:
             self.scope.scalars.update(_names(index.bound))
-        repeated = [word for k, word in enumerate(index.values) if word in index.values[:k]]
+        repeated = [word for word, count in Counter(index.values).items() if count > 1]
         if repeated:
             self._fail("duplicate-declaration", f"index `{index.name}` lists `{repeated[0]}` twice", index.span)
         size = Polynomial.number(len(index.values))
@@ -280,10 +298,8 @@ class _Resolver:
             case syntax.Integer(value=value):
                 return Polynomial.number(value)
             case syntax.Name(text=text) if text in self.scope.lets:
-                if text in self.resolving:
-                    self._fail("let-cycle", f"`{text}` is defined through itself", expression.span)
+                if not self._enter(text, expression.span):
                     return Polynomial.number(1)
-                self.resolving.append(text)
                 result = self._polynomial(self.scope.lets[text])
                 self.resolving.pop()
                 return result
@@ -293,21 +309,38 @@ class _Resolver:
                 return Polynomial.dimension(text)
             case syntax.Unary(operator="-", operand=operand):
                 return Polynomial.number(-1) * self._polynomial(operand)
-            case syntax.Binary(operator="+", left=left, right=right):
-                return self._polynomial(left) + self._polynomial(right)
-            case syntax.Binary(operator="-", left=left, right=right):
-                return self._polynomial(left) - self._polynomial(right)
-            case syntax.Binary(operator="*", left=left, right=right):
-                return self._polynomial(left) * self._polynomial(right)
+            case syntax.Binary(operator="+" | "-" | "*" as operator, left=left, right=right, span=span):
+                return self._combined(operator, self._polynomial(left), self._polynomial(right), span)
             case syntax.Binary(operator="**", left=left, right=syntax.Integer(value=power)) if 0 <= power <= 8:
                 result, factor = Polynomial.number(1), self._polynomial(left)
                 for _ in range(power):
-                    result = result * factor
+                    result = self._combined("*", result, factor, expression.span)
                 return result
             case _:
                 text = print_expression(expression)
                 self.scope.derived[text] = expression
                 return Polynomial.dimension(text)
+
+    def _enter(self, name: str, span: Span) -> bool:
+        """Begin to put a let in; False where it is being put in already."""
+        self.room.take(4, span)
+        if name in self.resolving:
+            self._fail("let-cycle", f"`{name}` is defined through itself", span)
+            return False
+        if len(self.resolving) >= MAX_LETS:
+            message = f"`{name}` is defined through more than {MAX_LETS} others, one behind the other"
+            raise MappingError([*self.found, Diagnostic("too-large", message, (Label(span),))])
+        self.resolving.append(name)
+        return True
+
+    def _combined(self, operator: str, left: Polynomial, right: Polynomial, span: Span) -> Polynomial:
+        """Add, subtract or multiply two sizes, as long as one that can be written down comes out."""
+        self.room.take(len(left.terms) * len(right.terms) if operator == "*" else len(left.terms + right.terms), span)
+        result = left + right if operator == "+" else left - right if operator == "-" else left * right
+        if not result.bounded:
+            message = "this size has numbers of more than 63 bits, or products of more than 64 factors"
+            raise MappingError([*self.found, Diagnostic("too-large", message, (Label(span),))])
+        return result
 
     def _layout(self, layout: syntax.Layout | None) -> axes.Layout:
         if layout is None:
@@ -315,7 +348,11 @@ class _Resolver:
         rests = [each for each in layout.axes if isinstance(each, syntax.Ellipsis1)]
         if len(rests) > 1:
             self._fail("bad-layout", "`...` can stand once in a layout", rests[1].span)
+        if len(layout.axes) > MAX_FACTORS:
+            self._fail("too-large", f"a tensor has at most {MAX_FACTORS} axes", layout.axes[MAX_FACTORS].span)
+            return axes.REST
         resolved = axes.Layout(tuple(self._axis(each, outermost=True) for each in layout.axes), layout.span)
+        self.room.take(axes.extent(resolved), layout.span)
         for index, inner in axes.ragged_sums(resolved):
             self.scope.sums[axes.ragged_total(index, inner)] = (index, inner)
         return resolved
@@ -332,6 +369,9 @@ class _Resolver:
                     return axes.Leaf(axes.Atom("1", axes.ONE), 1, None, span)
                 return axes.Rest(span)
             case syntax.Group(summands=summands, tag=tag, span=span):
+                if long := [each for each in summands if len(each.axes) > MAX_FACTORS]:
+                    self._fail("too-large", f"a product has at most {MAX_FACTORS} axes", long[0].axes[MAX_FACTORS].span)
+                    return axes.Leaf(axes.Atom("1", axes.ONE), 1, None, span)
                 return axes.Sum(
                     tuple(axes.Product(tuple(self._axis(each) for each in one.axes)) for one in summands), tag, span
                 )
@@ -349,10 +389,8 @@ class _Resolver:
             index = self.scope.indices[base]
             leaf = axes.Leaf(axes.Atom(axis.name, index.size, index.of), per, axis.tag, axis.span)
         elif base in self.scope.lets and per == 1:
-            if base in self.resolving:
-                self._fail("let-cycle", f"`{base}` is defined through itself", axis.span)
+            if not self._enter(base, axis.span):
                 return axes.Leaf(axes.Atom(axis.name, Polynomial.dimension(base)))
-            self.resolving.append(base)
             node = self._let_axis(self.scope.lets[base], primes, axis)
             self.resolving.pop()
             return node
@@ -400,6 +438,8 @@ class _Resolver:
         first = template.parts[0] if template.parts else ""
         virtual = isinstance(first, str) and first.startswith("$")
         parts: list[names.Part] = []
+        letters = sum(len(part) for one in prefixes for part in one.parts if isinstance(part, str))
+        self.room.take(letters // 16, template.span)
         for one in (*(() if virtual else prefixes), template):
             for part in one.parts:
                 resolved = part if isinstance(part, str) else self._hole(part)
@@ -407,6 +447,10 @@ class _Resolver:
                     parts[-1] += resolved
                 elif resolved != "":
                     parts.append(resolved)
+        ways_ = 1
+        for each in {part.index: part for part in parts if isinstance(part, names.WordHole)}.values():
+            ways_ *= len(each.words)
+        self.room.take(ways_ * (1 + len(parts)), template.span)
         wild = template.quoted and any(isinstance(part, str) and "*" in part for part in template.parts)
         return names.Template(tuple(parts), wild, template.span)
 
@@ -560,6 +604,7 @@ class _Resolver:
                     context = replace(context, left=(*context.left, left), right=(*context.right, right))
                 case syntax.When(condition=condition):
                     self.when_count += 1
+                    self.weights[self.when_count] = _weight(condition)
                     guards.append(m.Guard(condition, False, self.when_count))
                 case syntax.Replicated(names=replicas, how=how, span=span):
                     if how is not None and how not in _HOWS:
@@ -572,6 +617,7 @@ class _Resolver:
                             help=f"did you mean `{hint}`?" if hint else None,
                         )
                         how = None
+                    self.room.take(len(replicas) * (1 + len(context.replicated)), span)
                     added = tuple((name, _HOWS[how or "equal"]) for name in replicas)
                     kept = tuple(pair for pair in context.replicated if pair[0] not in replicas)
                     context = replace(context, replicated=(*kept, *added))
@@ -581,6 +627,8 @@ class _Resolver:
 
     def _rule(self, rule: syntax.Rule, context: _Context) -> None:
         inner, _ = self._clauses(rule.clauses, context)
+        guards = sum(self.weights[each.scope] for each in inner.guards)
+        self.room.take(1 + guards + len(inner.replicated) + len(inner.left) + len(inner.right), rule.span)
         left = self._side_terms(rule.left, inner.left)
         right = self._side_terms(rule.right, inner.right)
         if not left and not right:
@@ -614,6 +662,8 @@ class _Resolver:
                     return ()
                 case _:
                     pass
+        for term in terms:
+            self.room.take(ways(term, self._holds_index), term.span)
         return tuple(
             m.Term(each.tag, self._content(each.value, prefixes), each.span)
             for term in terms
@@ -722,6 +772,12 @@ class _Resolver:
         text = template.parts[0]
         scope = self.scope
         return text in scope.lets or text in scope.params or text in scope.scalars or text in scope.indices
+
+
+def _weight(expression: syntax.Expression) -> int:
+    """Count the parts of an expression."""
+    span = expression.span
+    return 1 + (span.end - span.start) // 4
 
 
 def _arms(scope: syntax.Scope) -> Iterator[syntax.Scope]:

@@ -11,6 +11,7 @@ import re
 from tensormap.diagnostics import Diagnostic, Label, MappingError, Source, Span
 
 MAX_BYTES = 1 << 20
+MAX_WORDS = 40_000
 MAX_DEPTH = 64
 """Brackets, parentheses and braces inside one another."""
 
@@ -19,6 +20,7 @@ _FORBIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]"
     "|\r(?!\n)"
 )
+_WORD = re.compile(r'#[^\n]*|"[^"\n]*"|[\w.~]+|<?->|<-|[^\s\w.~"#]|"')
 _TOKEN = re.compile(r'#[^\n]*|"[^"\n]*"?|[(){}\[\]]|<?->|\n')
 _DECLARATION = re.compile(r"^[ \t]*(?:let|require|index|param|mapping|side|use|extern)[ \t]+[\w\"(]", re.MULTILINE)
 _CLOSER = {"(": ")", "[": "]", "{": "}"}
@@ -28,7 +30,22 @@ _BEFORE_HOLE = re.compile(r"(?:[A-Za-z0-9_.~$}]|(?:^|\n|->|<-|,)[ \t]*)\Z")
 def scan(source: Source) -> None:
     """Check size, characters and brackets of `source`; raise `MappingError` at what is wrong."""
     scan_characters(source)
+    words(source)
     _match_brackets(source)
+
+
+def words(source: Source) -> int:
+    """Count the words of a text, comments left out and those in quotes included; `MappingError` for too many."""
+    count = 0
+    for found in _WORD.finditer(source.text):
+        text = found[0]
+        if text[0] == "#":
+            continue
+        count += 1 if text[0] != '"' else 1 + len(_WORD.findall(text[1:-1]))
+        if count > MAX_WORDS:
+            label = _at(source, found.start(), found.end())
+            raise MappingError(Diagnostic("too-long", f"a mapping file holds at most {MAX_WORDS} words", (label,)))
+    return count
 
 
 def scan_characters(source: Source) -> None:
