@@ -186,6 +186,8 @@ def as_text(report: Report) -> str:
     lines = [head]
     if report.resumed:
         lines.append(f"{shown.counted(len(report.resumed), 'file')} had been written before")
+    if report.bytes_shared:
+        lines.append(f"{shown.size(report.bytes_shared)} are shared with the source: this file system has reflinks")
     if report.verified:
         lines.append(f"{shown.counted(report.verified, 'comparison')} of source tensors found them equal")
     if report.waiting:
@@ -204,6 +206,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "resumed": list(report.resumed),
         "bytes_read": report.bytes_read,
         "bytes_written": report.bytes_written,
+        "bytes_shared": report.bytes_shared,
         "verified": report.verified,
         "seconds": round(report.seconds, 3),
         "notes": list(report.notes),
@@ -216,11 +219,14 @@ def as_data(report: Report) -> dict[str, Any]:
 @click.argument("target", metavar="DST", type=click.Path(path_type=Path))
 @options.planning
 @options.extern_option
+@click.option(
+    "--tensors", is_flag=True, help="Compare tensors only: DST was written by another program, or as other files."
+)
 @options.running
 @options.json_option
 @options.quiet_option
 @click.pass_context
-def verify(
+def verify(  # noqa: PLR0913 - what a user may ask for
     ctx: click.Context,
     /,
     mapping: str,
@@ -229,30 +235,32 @@ def verify(
     *,
     workers: int | None,
     memory: str,
+    tensors: bool,
     as_json: bool,
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Compute the conversion of SRC again and compare it with DST, element by element. Nothing is written."""
+    """Compute the conversion of SRC again and compare it with DST: every element, then all other bytes of the files.
+
+    Give the options that `apply` was given. Nothing is written. Exits with 1 where something differs.
+    """
     from tensormap import api
     from tensormap.lowering import direction
     from tensormap.lowering.sources import open_side
     from tensormap.runtime.verify import compare
+    from tensormap.runtime.verify_files import compare_files, file_count
 
     wanted = wanted_of(given)
     made = wanted.plan(mapping, source).steps
     turned = direction.towards(api.load(mapping).resolved, made.side)
     opened = open_side(turned, turned.sides[1], target, api.settings_of(wanted.settings), ())
     with bar(quiet=quiet) as progress:
-        found = compare(
-            made,
-            opened.catalog,
-            workers=workers or len(os.sched_getaffinity(0)),
-            memory=api.parse_size(memory),
-            progress=progress,
-        )
-    count = sum(len(each.tensors) for each in made.outputs)
-    ctx.exit(differences.show(found, count, ("what would be written", str(target)), as_json=as_json, quiet=quiet))
+        count = workers or len(os.sched_getaffinity(0))
+        found = compare(made, opened.catalog, workers=count, memory=api.parse_size(memory), progress=progress)
+    files = None if tensors else (compare_files(made, target, workers=count), file_count(made))
+    names = {each.name for output in made.outputs for each in output.tensors} | opened.catalog.tensors.keys()
+    places = ("what would be written", str(target))
+    ctx.exit(differences.show(found, len(names), places, files=files, as_json=as_json, quiet=quiet))
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tensormap import shown
@@ -10,19 +11,58 @@ from tensormap.commands import outcome, terminal
 
 if TYPE_CHECKING:
     from tensormap.runtime.diff import TensorDifference
+    from tensormap.runtime.verify_files import FileDifference
 
 
-def show(found: Sequence[TensorDifference], count: int, names: tuple[str, str], *, as_json: bool, quiet: bool) -> int:
-    """Print what was found, and return the exit code. `count` tensors were compared; `names` say what left and right are."""
-    code = outcome.FOUND if found else 0
+def show(
+    found: Sequence[TensorDifference],
+    count: int,
+    names: tuple[str, str],
+    *,
+    files: tuple[Sequence[FileDifference], int] | None = None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Print what was found, and return the exit code. `count` tensors were compared; `names` say what left and right are; `files`
+    are those that differ beside their tensors, and how many were compared.
+    """
+    different, compared = files or ((), 0)
+    code = outcome.FOUND if found or different else 0
     if as_json:
-        terminal.out_json({"equal": not found, "tensors": count, "differences": [_as_data(each) for each in found]})
+        data = {"equal": not code, "tensors": count, "differences": [_as_data(each) for each in found]}
+        if files is not None:
+            data |= {"files": compared, "file_differences": [asdict(each) for each in different]}
+        terminal.out_json(data)
     elif not quiet:
-        for line in _lines(found, names):
+        for line in [*_lines(found, names), *map(_file, different)]:
             terminal.out(line)
-        equal = f"equal: {shown.counted(count, 'tensor')}, every element"
-        terminal.out(f"{len(found):,} of {shown.counted(count, 'tensor')} differ" if found else equal)
+        terminal.out(_summary(len(found), count, len(different), compared))
+        if different and not found:
+            terminal.err(
+                "the files were written with other options, by another program, or changed since: `--tensors` compares tensors only"
+            )
     return code
+
+
+def _summary(found: int, count: int, different: int, compared: int) -> str:
+    """Say in one line how much differs."""
+    tensors, files = shown.counted(count, "tensor"), shown.counted(compared, "file")
+    if not found and not different:
+        return f"equal: {tensors}, every element" + (f", and {files}, every byte" if compared else "")
+    said = [f"{found:,} of {tensors}"] if found else []
+    said += [f"{different:,} of {files}"] if different else []
+    return f"{' and '.join(said)} differ"
+
+
+def _file(one: FileDifference) -> str:
+    path = shown.plain(one.path) or "the file"
+    match one.reason:
+        case "missing":
+            return f"{path}: missing"
+        case "size":
+            return f"{path}: {one.wanted:,} bytes would be written, and there are {one.found:,}"
+        case "bytes":
+            return f"{path}: byte {one.at:,} differs, and is no tensor's"
 
 
 def _as_data(one: TensorDifference) -> dict[str, Any]:

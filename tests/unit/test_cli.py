@@ -190,7 +190,7 @@ def test_a_plan_through_a_pipe(place: Path) -> None:
     made = run("plan", *CONVERT[:2], *CONVERT[3:], "--json")
     assert json.loads(made.stdout)["tensormap_plan"] == 1
     assert run("apply", "--plan", "-", "out", stdin=made.stdout).exit_code == 0
-    assert run("verify", *CONVERT).stdout == "equal: 7 tensors, every element\n"
+    assert run("verify", *CONVERT).stdout == "equal: 7 tensors, every element, and 2 files, every byte\n"
 
 
 def test_a_stale_plan_is_refused(place: Path) -> None:
@@ -228,9 +228,30 @@ def test_verify_finds_what_differs(place: Path) -> None:
     assert lines[0].startswith("h.2.q.weight: 1 of 20 elements differ, by at most ")
     assert f"; first at [1, 3]: {expected}" in lines[0]
     assert sorted(lines[1:3]) == ["ln.weight: only in what would be written", "stray: only in out"]
-    assert lines[3] == "3 of 7 tensors differ"
+    assert lines[3].startswith("model.safetensors: ")
+    assert lines[4] == "3 of 8 tensors and 1 of 2 files differ"
+    assert run("verify", *CONVERT, "--tensors").stdout.splitlines()[-1] == "3 of 8 tensors differ"
     assert json.loads(run("verify", *CONVERT, "--json").stdout)["equal"] is False
     assert run("verify", *CONVERT, "-q").output == ""
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda place: (place / "tokenizer.json").unlink(), "tokenizer.json: missing"),
+        (lambda place: (place / "tokenizer.json").write_text("{}\n"), "2 bytes would be written, and there are 3"),
+        (lambda place: (place / "tokenizer.json").write_text("{]"), "byte 1 differs, and is no tensor's"),
+    ],
+)
+def test_verify_looks_at_what_is_no_tensor(place: Path, damage: Callable[[Path], object], says: str) -> None:
+    run("apply", *CONVERT, "--quiet")
+    damage(place / "out")
+    result = run("verify", *CONVERT)
+    assert result.exit_code == 1
+    assert says in result.stdout
+    assert result.stdout.splitlines()[-1] == "1 of 2 files differ"
+    assert json.loads(run("verify", *CONVERT, "--json").stdout)["file_differences"][0]["path"] == "tokenizer.json"
+    assert run("verify", *CONVERT, "--tensors").exit_code == 0
 
 
 def test_diff_gathers_what_differs_in_the_same_way(place: Path) -> None:
@@ -427,7 +448,12 @@ def test_signals(place: Path, number: signal.Signals, code: int) -> None:
     assert not (place / "out").exists()
     assert run("apply", *arguments).exit_code == 5
     assert run("apply", *arguments, "--resume", "--quiet").exit_code == 0
-    assert run("verify", *arguments[:5]).exit_code == 0
+    assert run("verify", *arguments).exit_code == 0
+    other = run("verify", *arguments[:5])  # without the size of shards, other files would be written
+    assert other.exit_code == 1
+    assert other.stdout.splitlines()[0] == "model.safetensors: missing"
+    assert "`--tensors` compares tensors only" in other.stderr
+    assert run("verify", *arguments[:5], "--tensors").exit_code == 0
 
 
 @pytest.mark.parametrize("arguments", [["inspect", "src"], ["diff", "src", "none.safetensors"], ["list"]])
