@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,7 @@ class SourceFile:
     header: str
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """One stored tensor: `offset` is the byte in its file where its first element lies; `strides` count elements, None for
     row-major without gaps. `dtype` is a name of `tensormap.dtypes`. With an `encoding`, a name of `gguf_types.ENCODINGS`, the
     file has packed blocks, row-major from `offset` on, that decode to `dtype`.

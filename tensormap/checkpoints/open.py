@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def _collect(root: Path, selection: Selection) -> Catalog:
     for k, (each, found) in enumerate(opened.items()):
         prefix = f"{each}:" if shared else ""
         for info in found.tensors.values():
-            tensors[prefix + info.name] = info if not (k or shared) else replace(info, name=prefix + info.name, file=k)
+            tensors[prefix + info.name] = info if not (k or shared) else info._replace(name=prefix + info.name, file=k)
         for keys, value in found.objects.items():
             if found.format == "gguf":  # the parts of a model say some things again, such as how many parts there are
                 objects.setdefault(".".join(keys), value)

@@ -144,6 +144,15 @@ def formatter(
             case NumberHole():
                 pieces.append(part)
 
+    tables = [piece for piece in pieces if isinstance(piece, tuple)]
+    if all(isinstance(piece, str | tuple) for piece in pieces):
+        form = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces)
+
+        def fill(positions: Mapping[str, int]) -> str:
+            return form % tuple([table[positions[index]] for index, table in tables])
+
+        return fill
+
     def render(positions: Mapping[str, int]) -> str:
         out: list[str] = []
         for piece in pieces:

@@ -20,11 +20,11 @@ def _numbers_of_four_bits(info: TensorInfo) -> TensorInfo:
     if not info.shape or info.strides is not None:
         return info
     shape = (*info.shape[:-1], info.shape[-1] * PAIRS.block)
-    return replace(info, dtype=PAIRS.dtype, shape=shape, encoding=PAIRS.name)
+    return info._replace(dtype=PAIRS.dtype, shape=shape, encoding=PAIRS.name)
 
 
 def _powers_of_two(info: TensorInfo) -> TensorInfo:
-    return replace(info, dtype="float8_e8m0fnu")
+    return info._replace(dtype="float8_e8m0fnu")
 
 
 MEANINGS: Mapping[str, Callable[[TensorInfo], TensorInfo]] = {

@@ -236,14 +236,14 @@ class Lowering:
         return False
 
     def input_of(self, info: TensorInfo) -> int:
-        if info.name not in self.ids:
-            if info.encoding is not None:
-                gguf_blocks.require(info.encoding)
-            self.ids[info.name] = len(self.inputs)
-            self.inputs.append(
-                plan.Input(info.name, info.dtype, info.shape, info.file, info.offset, info.strides, None, info.encoding)
-            )
-        return self.ids[info.name]
+        name, dtype, shape, file, offset, strides, encoding = info
+        number = self.ids.get(name)
+        if number is None:
+            if encoding is not None:
+                gguf_blocks.require(encoding)
+            number = self.ids[name] = len(self.inputs)
+            self.inputs.append(plan.Input(name, dtype, shape, file, offset, strides, None, encoding))
+        return number
 
     def generator(self, name: str, arguments: tuple[int | float, ...], rule: m.Rule) -> int:
         key = f"{name}{arguments}"
@@ -394,13 +394,14 @@ class Lowering:
         found = 0
         ready: list[tuple[Writer, dict[str, int], list[TensorInfo | Virtual | None]]] = []
         for writer in writers:
-            for inner in self._places(writer.inner, place):
-                if not self._holds(rule, inner):
+            for inner in self._places(writer.inner, place) if writer.inner else (place,):
+                if writer.inner and not self._holds(rule, inner):
                     continue
                 sources, lacking = writer.sources(inner)
-                absent.extend(lacking)
                 found += len(sources) - len(lacking)
-                if not lacking:
+                if lacking:
+                    absent.extend(lacking)
+                else:
                     ready.append((writer, inner, sources))
         if absent:
             if not rule.optional or found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tensormap.checkpoints.catalog import TensorInfo
 from tensormap.language.names import NumberHole, Shape, skeleton
@@ -12,8 +13,7 @@ from tensormap.language.polynomial import Polynomial
 Sizer = Callable[[Polynomial], int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A tensor's name with the numbers in it."""
 
     numbers: tuple[int, ...]

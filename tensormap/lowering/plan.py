@@ -1,12 +1,13 @@
 """A plan: every output file, the bytes of its header, and the steps that fill it. Plain numbers and strings.
 
 A copy step is a box with two regions, so it is closed under inverse and composition. Knows neither the language nor the disk.
+What there is one of for every tensor is a named tuple, which is made four times as fast as a frozen class.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from tensormap.checkpoints.catalog import FileLayout, SourceFile
 
@@ -29,8 +30,7 @@ class Call:
     arguments: tuple[tuple[int, tuple[int, ...]], ...]  # (index into Plan.inputs, shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """A source tensor: in file `file` from byte `offset` on; or, with `generator`, computed (then file is -1). Generated inputs are
     row-major; stored ones have `strides` in elements, None for row-major. With an `encoding` the file has packed blocks, row-major,
     that decode to `dtype`. With a `call` it is computed from other inputs (then file is -1).
@@ -47,8 +47,7 @@ class Input:
     call: Call | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """A target tensor, row-major, at byte `offset` of its file."""
 
     name: str
@@ -57,8 +56,7 @@ class Output:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """A box in one tensor: element `offset` plus, for each axis of the step, a stride. Counts elements of the tensor's
     storage from the tensor's byte offset (an input's own strides are already worked in). A stride of 0 repeats.
     """
@@ -99,8 +97,7 @@ Formula: TypeAlias = Operand | Scalar | Function
 # --- steps --------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """Copy a box, element by element: bytes where both dtypes are the same, else a cast that rounds to nearest even."""
 
     sizes: tuple[int, ...]

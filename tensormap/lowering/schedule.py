@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -
     """Return the plan that writes `lowered` as the right side of the mapping stores it."""
     main = _main_dtype(lowered.drafts)
     drafts = [_settled(draft, main, options.dtype) for draft in lowered.drafts]
-    drafts.sort(key=lambda draft: (draft.first, _natural(draft.name)))
+    drafts = _in_order(drafts)
     side = bound.mapping.sides[1]
     metadata = _metadata(bound, opened, options)
     extra = {"dtype": _main_dtype(drafts)}
@@ -137,6 +137,16 @@ def _main_dtype(drafts: Sequence[Draft]) -> str:
         if draft.dtype is not None and BY_NAME[draft.dtype].kind == "float":
             counts[draft.dtype] += max(1, draft.covered)
     return counts.most_common(1)[0][0] if counts else "float32"
+
+
+def _in_order(drafts: list[Draft]) -> list[Draft]:
+    """Order by the first source tensor that is read, and where that is the same, by name."""
+    drafts = sorted(drafts, key=lambda draft: draft.first)
+    ordered: list[Draft] = []
+    for _, group in groupby(drafts, key=lambda draft: draft.first):
+        same = list(group)
+        ordered += sorted(same, key=lambda draft: _natural(draft.name)) if len(same) > 1 else same
+    return ordered
 
 
 _DIGITS = re.compile("([0-9]+)")

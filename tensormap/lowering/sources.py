@@ -76,7 +76,7 @@ def _dotted(catalog: Catalog, side: m.Side) -> Catalog:
                     f"`{name}` and `{tensors[dotted].name}` are one name once `{side.separator}` is read as a dot",
                 )
             )
-        tensors[dotted] = replace(info, name=dotted)
+        tensors[dotted] = info._replace(name=dotted)
     return replace(catalog, tensors=tensors)
 
 
@@ -297,7 +297,7 @@ def _take(
                     (Label(line.span, "by this line"),),
                 )
             )
-        tensors[name] = replace(info, name=name, file=number)
+        tensors[name] = info._replace(name=name, file=number)
         count += 1
     return count
 

@@ -138,16 +138,16 @@ def _numbered(indices: Iterable[int]) -> dict[int, int]:
 def _input(one: Input, inputs: dict[int, int], sources: dict[int, int]) -> Input:
     call = one.call
     if call is not None:
-        return replace(
-            one, call=replace(call, arguments=tuple((inputs[index], shape) for index, shape in call.arguments))
+        return one._replace(
+            call=replace(call, arguments=tuple((inputs[index], shape) for index, shape in call.arguments))
         )
-    return one if one.file < 0 else replace(one, file=sources[one.file])
+    return one if one.file < 0 else one._replace(file=sources[one.file])
 
 
 def _step(step: Step, inputs: dict[int, int]) -> Step:
     match step:
         case Copy():
-            return replace(step, source=_region(step.source, inputs))
+            return step._replace(source=_region(step.source, inputs))
         case Compute():
             return replace(step, sources=_regions(step.sources, inputs))
         case Fill():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
-from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tensormap.checkpoints.catalog import TensorInfo
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
@@ -30,6 +29,15 @@ ULPS = 2
 
 _Operand: TypeAlias = "plan.Region | tuple[Virtual, Placed, Map[str, int]]"
 _Spot: TypeAlias = tuple[int, tuple[int, ...]]
+
+
+class _Seen(NamedTuple):
+    """What a plain pair made of a source tensor: the target's shape and dtype, the boxes, and how many elements they fill."""
+
+    shape: tuple[int, ...]
+    dtype: str | None
+    boxes: tuple[Boxed, ...]
+    covered: int
 
 
 class Writer:
@@ -72,6 +80,7 @@ class Writer:
         self.to_virtual = target is not None and target.template.virtual
         self.expected: set[tuple[int, tuple[int, ...]]] = set()
         self.shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.seen: dict[tuple[str, tuple[int, ...], tuple[int, ...] | None], _Seen] = {}
         self.call = left.call if isinstance(left, m.Stored) else None
         self.width = 1 if self.call is not None else len(self.tensors)
         self.formula: m.Formula = left.formula if isinstance(left, m.Stored) and self.call is None else m.Operand(0)
@@ -105,6 +114,13 @@ class Writer:
 
     def sources(self, place: dict[str, int]) -> tuple[list[TensorInfo | Virtual | None], list[tuple[m.Tensor, str]]]:
         """Return the tensors read at these positions, replica by replica, and those that are not there."""
+        if self.plain and not self.tensors[0].aliases:
+            name = self.formatters[0](place)
+            stored = self.run.bound.catalog.tensors.get(name)
+            if stored is None:
+                return [None], [(self.tensors[0], name)]
+            self.run.claim(name, self.rule)
+            return [stored], []
         found: list[TensorInfo | Virtual | None] = []
         lacking: list[tuple[m.Tensor, str]] = []
         places = self._replicas(place) if self.reduced else [place]
@@ -129,6 +145,8 @@ class Writer:
         """Add this pair's steps at these positions to a draft; False where shapes do not fit."""
         run, target = self.run, self.target
         assert target is not None
+        if self.plain and self._again(draft, place, sources[0]):
+            return True
         places = self._replicas(place) if self.reduced else [place]
         per = self.width
         rest = self._rest(sources, places)
@@ -149,7 +167,11 @@ class Writer:
         self._settle_dtype(draft, target, sources, generated)
         if self.to_virtual:
             run.virtuals.setdefault(draft.name, Virtual(draft.name, shape, draft.dtype, self.rule))
-        for boxed in self._boxes(sources, places, rest, shape, generated):
+        boxes = self._boxes(sources, places, rest, shape, generated)
+        if self.plain and not self.ragged and isinstance(sources[0], TensorInfo):
+            key = (sources[0].dtype, sources[0].shape, sources[0].strides)
+            self.seen[key] = _Seen(shape, draft.dtype, boxes, sum(each.count for each in boxes))
+        for boxed in boxes:
             draft.covered += boxed.count
             if self.plain:
                 info = sources[0]
@@ -157,6 +179,20 @@ class Writer:
                 self._copy(draft, boxed, place, info)
             else:
                 self._steps(draft, boxed, place, places, sources, per, generated)
+        return True
+
+    def _again(self, draft: Draft, place: Map[str, int], info: TensorInfo | Virtual | None) -> bool:
+        """Add the steps of a pair that only moves one tensor's elements, where a tensor like it was moved before: all but one of
+        many are of this kind. False where it was not, or where something does not fit, which is said elsewhere.
+        """
+        assert isinstance(info, TensorInfo)
+        seen = self.seen.get((info.dtype, info.shape, info.strides))
+        if seen is None or (draft.steps and (draft.shape != seen.shape or draft.dtype != seen.dtype)):
+            return False
+        draft.shape, draft.dtype = seen.shape, seen.dtype
+        draft.covered += seen.covered
+        for boxed in seen.boxes:
+            self._copy(draft, boxed, place, info)
         return True
 
     def _called(
@@ -339,7 +375,7 @@ class Writer:
             if (count := self._spread_count(name)) > 1:
                 whole_shares(draft.name, [each.dtype for each in sources if each is not None], self.rule)
                 formula = plan.Function("/", (formula, plan.Scalar(count)))
-        if any(isinstance(each, tuple) for each in operands):
+        if not all(isinstance(each, plan.Region) for each in operands):
             self._compose(draft, boxed, operands, formula, target)
             return
         regions = [each for each in operands if isinstance(each, plan.Region)]
@@ -387,7 +423,7 @@ class Writer:
             if one == first:
                 continue
             for sizes, mine, (there,) in self._stored(boxed.sizes, one, (_spot(first),)):
-                moved = first if isinstance(first, tuple) else replace(first, offset=there[0], strides=there[1])
+                moved = plan.Region(first.tensor, *there) if isinstance(first, plan.Region) else first
                 for met, expected, (here,) in self._stored(sizes, moved, ((mine.offset, mine.strides),), there):
                     region = plan.Region(mine.tensor, *here)
                     self.run.verifications.append(plan.Verify(met, (region,), plan.Operand(0), expected, where))
@@ -449,9 +485,9 @@ class Writer:
         target: plan.Region,
     ) -> None:
         """Replace a virtual operand by the pieces that it was made of."""
-        at = [k for k, each in enumerate(operands) if isinstance(each, tuple)]
+        at = [k for k, each in enumerate(operands) if not isinstance(each, plan.Region)]
         virtual = operands[at[0]]
-        if len(at) != 1 or not isinstance(virtual, tuple):
+        if len(at) != 1 or isinstance(virtual, plan.Region):
             raise CheckpointError(
                 Diagnostic(
                     "virtual-arithmetic",

@@ -122,7 +122,7 @@ def test_tensors_that_are_made_in_another_way_stand_apart() -> None:
 
 def test_blocks_are_decoded() -> None:
     plan = made()
-    inputs = tuple(replace(each, encoding="Q8_0") if each.name.endswith("qkv.weight") else each for each in plan.inputs)
+    inputs = tuple(each._replace(encoding="Q8_0") if each.name.endswith("qkv.weight") else each for each in plan.inputs)
     text = plan_text.show(replace(plan, inputs=inputs))
     assert "<- {2..3}.1.qkv.weight, decoded from Q8_0, cast from float32\n" in text
 
@@ -138,7 +138,7 @@ def test_functions_of_the_user_name_what_they_are_given() -> None:
 
 def test_long_sources_go_to_lines_of_their_own() -> None:
     plan = made()
-    inputs = tuple(replace(each, name=f"{'x' * 70}.{k}.{'pq'[k % 4 > 1]}") for k, each in enumerate(plan.inputs))
+    inputs = tuple(each._replace(name=f"{'x' * 70}.{k}.{'pq'[k % 4 > 1]}") for k, each in enumerate(plan.inputs))
     lines = plan_text.show(replace(plan, inputs=inputs)).splitlines()
     at = next(k for k, line in enumerate(lines) if ".norm.weight" in line)
     assert lines[at : at + 4] == [
@@ -153,7 +153,7 @@ def test_what_a_terminal_could_obey_is_escaped() -> None:
     plan = made()
     bad = "a\x1b[2Jb\nc\u202e"
     output = plan.outputs[0]
-    tensors = (replace(output.tensors[0], name=bad), *output.tensors[1:])
+    tensors = (output.tensors[0]._replace(name=bad), *output.tensors[1:])
     hostile = replace(
         plan,
         root=bad,

@@ -82,7 +82,7 @@ def test_strides_are_followed(two, tile, monkeypatch):
 def test_packed_elements_are_compared_as_bytes(two):
     left, right = two({"w": np.arange(8, dtype=np.uint8)}, {"w": np.arange(8, dtype=np.uint8)[::-1].copy()})
     for each in (left, right):
-        each.tensors["w"] = replace(each.tensors["w"], dtype="float4_e2m1fn_x2", shape=(4, 4))
+        each.tensors["w"] = each.tensors["w"]._replace(dtype="float4_e2m1fn_x2", shape=(4, 4))
     (found,) = diff(left, right)
     assert (found.count, found.elements, found.largest) == (8, 8, None)
 
@@ -136,13 +136,13 @@ def test_other_names_shapes_and_layouts_are_seen(done):
     plan, target = done
     catalog = catalog_of(plan, target)
     tensors = dict(catalog.tensors)
-    tensors["t0"] = replace(tensors["t0"], shape=(50, 40))
+    tensors["t0"] = tensors["t0"]._replace(shape=(50, 40))
     tensors["mine"] = tensors.pop("t1")
     turned = np.ascontiguousarray(random_array((40, 50), "bfloat16", 2).T).tobytes()
     path = target / "turned.bin"
     path.write_bytes(turned)
     status = path.stat()
-    tensors["t2"] = replace(tensors["t2"], file=1, offset=0, strides=(1, 40))
+    tensors["t2"] = tensors["t2"]._replace(file=1, offset=0, strides=(1, 40))
     extra = replace(catalog.files[0], path="turned.bin", size=status.st_size, mtime_ns=status.st_mtime_ns)
     found = compare(plan, replace(catalog, tensors=tensors, files=(*catalog.files, extra)))
     assert [(each.name, each.reason) for each in found] == [("t0", "shape"), ("t1", "missing"), ("mine", "added")]

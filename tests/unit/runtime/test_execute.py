@@ -165,7 +165,7 @@ def test_what_no_step_fills_is_zero(bench):
 def test_packed_elements_move_as_whole_bytes(bench):
     data = np.arange(16, dtype=np.uint8)
     (index,) = bench.source("a.bin", {"a": data})
-    bench.inputs[index] = replace(bench.inputs[index], dtype="float4_e2m1fn_x2", shape=(4, 8))
+    bench.inputs[index] = bench.inputs[index]._replace(dtype="float4_e2m1fn_x2", shape=(4, 8))
     name = "float4_e2m1fn_x2"
     steps = [Copy((2, 8), Region(index, 16 * k, (8, 1)), Region(0, 8 * (1 - k), (16, 1))) for k in range(2)]
     bench.output("out.bin", [("a", name, (4, 8))], steps)
@@ -177,7 +177,7 @@ def test_packed_elements_move_as_whole_bytes(bench):
 @pytest.mark.parametrize("step", ["transposed", "odd"])
 def test_packed_elements_that_cut_a_byte_are_refused(bench, step):
     (index,) = bench.source("a.bin", {"a": np.zeros(16, np.uint8)})
-    bench.inputs[index] = replace(bench.inputs[index], dtype="float4_e2m1fn_x2", shape=(4, 8))
+    bench.inputs[index] = bench.inputs[index]._replace(dtype="float4_e2m1fn_x2", shape=(4, 8))
     steps = {
         "transposed": Copy((8, 4), Region(index, 0, (1, 8)), Region(0, 0, (4, 1))),
         "odd": Copy((3, 8), Region(index, 1, (8, 1)), Region(0, 0, (8, 1))),
@@ -368,7 +368,7 @@ def test_a_source_that_changes_meanwhile_is_not_published(bench):
 
 def test_a_tensor_past_the_end_of_its_file_is_truncation(bench):
     plan = two_files(bench)
-    moved = replace(plan.inputs[1], offset=10)
+    moved = plan.inputs[1]._replace(offset=10)
     with pytest.raises(CheckpointError) as caught:
         run(replace(plan, inputs=(plan.inputs[0], moved)), target_of(bench))
     assert slug(caught) == "file-truncated"
