@@ -1,7 +1,7 @@
-"""Further peers, which are asked where they are installed: timm, open_clip, openai-whisper, diffusers, torchtitan.
+"""Further peers, which are asked where they are installed: timm, open_clip, openai-whisper, diffusers, torchtitan, recurrentgemma.
 
 Some of them import what cannot stand beside this torch or is of no use here: torchvision, whose operators are compiled for GPUs,
-numba, which compiles what the models never call, kernels for GPUs. While a peer is imported, these names are there and mean
+numba, which compiles what the models never call, kernels for GPUs, jax. While a peer is imported, these names are there and mean
 nothing: a model that did compute with them would compute nonsense.
 """
 
@@ -20,8 +20,8 @@ from unittest.mock import MagicMock
 import pytest
 from transformers.utils import is_torchvision_available
 
-STOOD_IN = ("torchvision", "numba", "torchtitan.distributed.minimal_async_ep")
-FOR = ("timm", "open_clip", "whisper", "torchtitan")
+STOOD_IN = ("torchvision", "numba", "torchtitan.distributed.minimal_async_ep", "recurrentgemma.jax", "jaxtyping")
+FOR = ("timm", "open_clip", "whisper", "torchtitan", "recurrentgemma")
 
 
 class _Meaningless(ModuleType):

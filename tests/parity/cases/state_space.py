@@ -11,6 +11,14 @@ from tests.parity.harness import Case
 BODY = {"hidden_size": 24, "vocab_size": 99, "num_hidden_layers": 3}
 MAMBA = BODY | {"state_size": 5, "time_step_rank": 3, "conv_kernel": 3}
 MAMBA2 = BODY | {"state_size": 5, "num_heads": 6, "head_dim": 8, "n_groups": 2, "chunk_size": 4}
+GRIFFIN = BODY | {
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "intermediate_size": 104,
+    "lru_width": 36,
+    "attention_window_size": 5,
+    "num_hidden_layers": 4,
+}
 
 
 def _mamba(name: str, config: dict[str, Any], **more: Any) -> Case:
@@ -35,5 +43,15 @@ CASES = (
         "RwkvForCausalLM",
         BODY | {"intermediate_size": 52},
         "blinkdl",
+    ),
+    Case("griffin", "recurrent_gemma/griffin", "RecurrentGemmaForCausalLM", GRIFFIN, "griffin", back={"window": 5}),
+    Case(
+        "other-kinds",
+        "recurrent_gemma/griffin",
+        "RecurrentGemmaForCausalLM",
+        GRIFFIN | {"num_hidden_layers": 11, "block_types": ["attention", "recurrent"], "lru_width": None},
+        "griffin",
+        back={"window": 5, "kinds": ["attention", "recurrent"]},
+        dtype=torch.bfloat16,
     ),
 )
