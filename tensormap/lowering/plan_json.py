@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 from typing import Any, NoReturn
@@ -23,6 +24,8 @@ from tensormap.lowering.plan import (
     Step,
 )
 from tensormap.lowering.plan_reading import VERSION, NoPlan, read
+
+_SEAL = ',"sha256":"'
 
 
 def dump(plan: Plan) -> str:
@@ -51,7 +54,12 @@ def dump(plan: Plan) -> str:
         "companions": [[each.source, each.path, each.size] for each in plan.companions],
         "notes": plan.notes,
     }
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return sealed(json.dumps(value, separators=(",", ":"), allow_nan=False))
+
+
+def sealed(text: str) -> str:
+    """Return an object as JSON text with one entry more, the last: the digest of the text without it."""
+    return f'{text[:-1]}{_SEAL}{_digest(text)}"}}'
 
 
 def _input(one: Input) -> list[Any]:
@@ -115,22 +123,41 @@ def _bytes(data: bytes) -> str | dict[str, str]:
 
 def load(text: str) -> Plan:
     """Read a plan that `dump` wrote. CheckpointError (`bad-plan`) if it is none, if anything in it points outside of what it
-    describes, or if it would write or read outside of its directories.
+    describes, or if it would write or read outside of its directories; (`plan-changed`) if it is not as it was written.
+
+    The digest notices accidents and edits. Whoever means harm writes a new one, so that everything else is checked all the same.
     """
     try:
         value = json.loads(text, parse_constant=_constant, object_pairs_hook=_unique)
-        return read(value)
+        if isinstance(value, dict):
+            value.pop("sha256", None)
+        plan = read(value)
     except NoPlan as error:
         said = str(error)
     except RecursionError:
         said = "it is nested too deeply"
     except ValueError as error:
         said = f"it is not JSON: {error}"
+    else:
+        _check_seal(text.strip())
+        return plan
     raise CheckpointError(
         Diagnostic(
             "bad-plan", f"this is no plan of tensormap: {said}", help=("`tensormap plan --save FILE` writes one",)
         )
     )
+
+
+def _check_seal(text: str) -> None:
+    body, _, _ = text.rpartition(_SEAL)
+    if text != sealed(body + "}"):
+        message = "the plan was changed after it was made: it is not what its digest is of"
+        help_ = "make it again with `tensormap plan --save FILE`"
+        raise CheckpointError(Diagnostic("plan-changed", message, help=(help_,)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _constant(text: str) -> NoReturn:

@@ -255,6 +255,29 @@ def test_changes(put: Callable[[dict[str, Any], Any], None], new: Any, says: str
     assert refused(json.dumps(value)).startswith(says)
 
 
+def unsealed(text: str) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        plan_json.load(text)
+    (finding,) = caught.value.diagnostics
+    return finding.slug
+
+
+def test_an_edit_that_makes_sense_is_noticed() -> None:
+    text = plan_json.dump(made())
+    assert unsealed(text.replace("tokenizer.json", "tokenizer.jsox")) == "plan-changed"
+    assert unsealed(text.replace('"m/n"', '"m/o"')) == "plan-changed"
+    assert unsealed(text.replace(":", ": ", 1)) == "plan-changed"
+
+
+def test_a_seal_that_is_not_there_or_another_is_noticed() -> None:
+    text = plan_json.dump(made())
+    body = text[: text.rindex(',"sha256"')] + "}"
+    assert unsealed(body) == "plan-changed"
+    assert unsealed(plan_json.sealed(text)) == "bad-plan"  # a key twice
+    assert unsealed(text[:-3] + ("0" if text[-3] != "0" else "1") + text[-2:]) == "plan-changed"
+    assert plan_json.load(f" {text}\n") == made()
+
+
 @given(st.data())
 def test_whatever_is_changed_it_is_a_plan_or_refused(data: st.DataObject) -> None:
     value = json.loads(plan_json.dump(made()))
@@ -269,7 +292,8 @@ def test_whatever_is_changed_it_is_a_plan_or_refused(data: st.DataObject) -> Non
         inner = inner[key]
     if inner:
         inner[key] = data.draw(st.sampled_from([None, True, -1, 0, 1e300, "", "..", [], {}, [[]], 2**70, "NaN"]))
+    value.pop("sha256", None)
     try:
-        plan_json.load(json.dumps(value))
+        plan_json.load(plan_json.sealed(json.dumps(value)))  # whoever means harm makes a new seal
     except CheckpointError as error:
         assert [each.slug for each in error.diagnostics] == ["bad-plan"]  # noqa: PT017 - or no error at all

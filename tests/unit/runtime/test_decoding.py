@@ -162,8 +162,9 @@ def test_a_plan_with_an_encoding_that_fits_nothing_is_refused(tmp_path: Path) ->
     case(tmp_path)
     plan = tensormap.plan(tensormap.loads(TEXT), tmp_path / "a.gguf", "right", **SETTINGS)
     for right, wrong in (('"Q4_1"', '"Q4_K"'), ('"Q4_1"', '"Q4_9"'), ('"Q4_1"', "4")):
-        with pytest.raises(tensormap.CheckpointError):
+        with pytest.raises(tensormap.CheckpointError) as caught:
             plan_json.load(plan_json.dump(plan.steps).replace(right, wrong))
+        assert caught.value.diagnostics[0].slug == "bad-plan"
 
 
 def test_memory_does_not_grow_with_the_tensor(tmp_path: Path) -> None:
