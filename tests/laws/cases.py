@@ -66,7 +66,7 @@ FORMS = (
     ),
     Form("megatron-mixtral-mixtral-pp2-apart", "tied", config={"tie_word_embeddings": True}, drop=r"^lm_head"),
     Form("megatron-deepseek_v3-deepseek-local-tp2-pp2", "tied", config={"tie_word_embeddings": True}, drop=r"^lm_head"),
-    Form("meta-llama-llama-1-1-ranks", "saved-frequencies", set={"rope_freqs": "saved"}),
+    Form("meta-llama-llama-2-2-ranks", "saved-frequencies", set={"rope_freqs": "saved"}),
     Form("neox-llama-gqa-tp2", "saved-frequencies", set={"inv_freq": "saved"}),
     Form("neox-gpt_neox-tp2", "saved-frequencies", set={"inv_freq": "saved"}),
     Form("neox-gpt_neox-serial-residual-tp2", "legacy-names", set={"naming": "legacy"}),

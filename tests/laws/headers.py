@@ -16,7 +16,7 @@ RECORD = Path(__file__).parent / "headers.json"
 Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Header:
     """A small checkpoint of a real library: its config, and its tensors' dtypes and shapes; and how a parity test converts it."""
 

@@ -34,6 +34,7 @@ LLAMA = {
     "max_position_embeddings": 64,
     "rms_norm_eps": 1e-5,
 }
+GROUPS = {"num_attention_heads": 12, "num_key_value_heads": 4, "hidden_size": 72}  # several of each on every rank
 SCALED = {
     "rope_type": "llama3",
     "rope_theta": 500000.0,
@@ -54,8 +55,9 @@ META = tuple(  # held against Meta's own files in `tests/acceptance`
     )
     for release, mp, changes in (
         ("1", 1, {"num_key_value_heads": 6, "max_position_embeddings": 2048}),
-        ("2", 2, {"num_hidden_layers": 11, "max_position_embeddings": 4096}),
-        ("3", 2, {"max_position_embeddings": 8192}),
+        ("2", 2, {"num_hidden_layers": 11, "max_position_embeddings": 4096} | GROUPS),
+        ("3", 2, {"max_position_embeddings": 8192} | GROUPS),
+        ("3.1", 2, {"max_position_embeddings": 131072, "rope_parameters": SCALED | {"factor": 8.0}}),
         ("3.2", 2, {"tie_word_embeddings": True, "max_position_embeddings": 131072, "rope_parameters": SCALED}),
     )
 )
