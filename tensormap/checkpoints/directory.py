@@ -87,6 +87,8 @@ def select(root: Path) -> Selection:
 
 def by_index(root: Path, index: str) -> Selection:
     """Take the files that an index names; no other file may look as if it belonged to them."""
+    if (root / index).exists():
+        _stays(root, index)
     where = read_index(root, index)
     files = tuple(dict.fromkeys(where.values()))
     stem, suffix = os.path.splitext(index.removesuffix(".index.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -32,6 +33,12 @@ class Reader:
             ) from None
         except ValueError:  # a NUL in the path
             raise refusal("file-missing", f"{shown(name)} is no possible file name") from None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise refusal("file-missing", f"{shown(name)} is a link that leads back to itself") from None
+            if error.errno == errno.ENAMETOOLONG:
+                raise refusal("file-missing", f"{shown(name)} is too long for the name of a file") from None
+            raise
         try:
             status = os.fstat(descriptor)
         except OSError as error:

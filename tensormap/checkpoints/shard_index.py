@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 
-from tensormap.checkpoints import strict_json
+from tensormap.checkpoints import content, strict_json
 from tensormap.checkpoints.catalog import OpenFile
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import listed, refusal, shown
@@ -22,17 +23,25 @@ def read_index(root: Path, name: str) -> dict[str, str]:
             raise refusal("index-invalid", f"{shown(name)} has {file.size} bytes; at most {INDEX_CAP} are read")
         if not file.size:
             raise refusal("file-empty", f"{shown(name)} is empty")
+        found = content.kind(file.head(content.HEAD), file.size)
+        if found in ("lfs", "html"):
+            raise content.misfit(file, found)
         table = strict_json.parse(file.read(0, file.size), name, "the index")
     where = table.get("weight_map") if isinstance(table, dict) else None
     if not isinstance(where, dict) or not where or not all(isinstance(each, str) for each in where.values()):
         raise refusal("index-invalid", f"{shown(name)}: its `weight_map` does not map names to files")
     metadata = table.get("metadata", {})
     total = metadata.get("total_size", 0) if isinstance(metadata, dict) else None
-    if not isinstance(total, (int, float)) or not total >= 0:
+    if not isinstance(total, (int, float)) or isinstance(total, bool) or not 0 <= total < inf:
         raise refusal("index-invalid", f"{shown(name)}: its `total_size` is no number of bytes")
     for each in dict.fromkeys(where.values()):
         if not _inside(each):
             raise refusal("index-outside", f"{shown(name)} names {shown(each)}, which is no file in its directory")
+    files: dict[str, str] = {}
+    for each in where.values():
+        if files.setdefault(each.casefold(), each) != each:
+            both = f"{shown(files[each.casefold()])} and {shown(each)}"
+            raise refusal("index-invalid", f"{shown(name)} names {both}, which are one file on some disks")
     return where
 
 

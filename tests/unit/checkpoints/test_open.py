@@ -269,7 +269,7 @@ def test_an_index_may_not_lead_outside(sharded: Path, name: str) -> None:
         ('{"weight_map": {"a": "model-00001-of-00002.safetensors"}, "metadata": {"total_size": -1}}', "index-invalid"),
         ('{"weight_map": {"a": "model-00001-of-00002.safetensors"}, "metadata": {"total_size": "1"}}', "index-invalid"),
         ('{"weight_map": {"a": "model-00001-of-00002.safetensors"}, "metadata": 1}', "index-invalid"),
-        ("version https://git-lfs.github.com/spec/v1\n", "json-invalid"),
+        ("version https://git-lfs.github.com/spec/v1\n", "lfs-pointer"),
     ],
 )
 def test_an_invalid_index_is_refused(sharded: Path, text: str, slug: str) -> None:
