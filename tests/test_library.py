@@ -11,6 +11,8 @@ from tensormap.language.parser import parse
 from tensormap.language.printer import print_file
 
 NAMES = tuple(library.bundled())
+LINES = 120
+"""A mapping is read by people, at one sitting; what several of them share lies in `mappings/common`."""
 
 
 def test_the_library_is_there() -> None:
@@ -22,6 +24,7 @@ def test_mapping(name: str) -> None:
     text = library.bundled()[name].read_text("utf-8")
     assert text.startswith("# "), "a head comment cites the code that defines both layouts"
     assert print_file(parse(Source(name, text))) == text, "run `tensormap fmt`"
+    assert text.count("\n") <= LINES
     findings = tensormap.load(name).check()
     assert not findings.errors
     assert len(findings.proved) >= 4
