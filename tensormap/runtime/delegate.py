@@ -26,7 +26,7 @@ from tensormap.runtime.progress import Callback, Progress
 from tensormap.runtime.sources import Sources
 from tensormap.runtime.staging import Staging
 from tensormap.runtime.verifying import verify
-from tensormap.runtime.worker import Terms, Work, bytes_read, hire
+from tensormap.runtime.worker import Terms, Work, counted, hire
 from tensormap.runtime.yard import Yard
 
 _TRIES = 3
@@ -91,7 +91,7 @@ def _do(order: Order) -> Done:
         yard = Yard(plan, bay, limits, checksum=terms.checksum)
         yard.write(staff, bay.watch(None))
         sources.check_unchanged()
-        return Done(Work(verified, bytes_read(staff), yard.bytes_written), files, bay.sums)
+        return Done(counted(staff, verified, yard.bytes_written), files, bay.sums)
 
 
 def _portable(error: Exception) -> Exception:
@@ -138,7 +138,7 @@ class _Crew:
             if files or job.checks:
                 self._send(self._order(number, Job(files, job.checks), run))
         total = sum(each.layout.size for each in self._files)
-        verified = read = written = finished = 0
+        verified = read = written = shared = finished = 0
         while self._pending:
             done, _ = wait(self._pending, 0.1, FIRST_COMPLETED)
             for future in [each for each in self._pending if each in done]:
@@ -146,10 +146,11 @@ class _Crew:
                 verified += made.work.verified
                 read += made.work.bytes_read
                 written += made.work.bytes_written
+                shared += made.work.bytes_shared
                 finished += len(made.files)
             if progress is not None:
                 progress(Progress("write", written, total, finished, len(self._files)))
-        return Work(verified, read, written)
+        return Work(verified, read, written, shared)
 
     def end(self) -> None:
         """Stop what still runs, after an error: nobody wants it any more."""

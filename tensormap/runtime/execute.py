@@ -24,7 +24,7 @@ from tensormap.runtime.sources import Sources
 from tensormap.runtime.staging import Staging
 from tensormap.runtime.sums import SUMS, write_sums
 from tensormap.runtime.verifying import verify
-from tensormap.runtime.worker import Terms, Work, bytes_read, hire
+from tensormap.runtime.worker import Terms, Work, counted, hire
 from tensormap.runtime.writing import copy_file, write_file
 from tensormap.runtime.yard import Yard
 
@@ -35,7 +35,8 @@ _MOST_WORKERS = 8  # by default: more wait for the interpreter's lock, and tiles
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did. `resumed` files were finished by an interrupted run before; bytes count what this run moved.
+    """What a run did. `resumed` files were finished by an interrupted run before; bytes count what this run moved. Of what it
+    wrote, `bytes_shared` are blocks of the source that the target shares.
 
     Of a divided run, `part` is what was done of it, as (number, count), and `waiting` the parts that are not complete.
     """
@@ -50,6 +51,7 @@ class Report:
     notes: tuple[str, ...]
     part: tuple[int, int] | None = None
     waiting: tuple[int, ...] = ()
+    bytes_shared: int = 0
 
 
 def run(  # noqa: PLR0913 - what a user may ask for
@@ -132,6 +134,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
             work.verified,
             time.monotonic() - started,
             notes,
+            bytes_shared=work.bytes_shared,
         )
 
 
@@ -151,7 +154,7 @@ def _do(plan: Plan, staging: Staging, sources: Sources, terms: Terms, progress: 
         verified = verify(plan, staff, progress)
         yard = Yard(plan, staging, limits, checksum=terms.checksum)
         yard.write(staff, progress)
-        return Work(verified, bytes_read(staff), yard.bytes_written)
+        return counted(staff, verified, yard.bytes_written)
 
 
 def threads(workers: int | None) -> int:

@@ -20,7 +20,7 @@ from tensormap.runtime.progress import Callback
 from tensormap.runtime.sources import Sources
 from tensormap.runtime.staging import Staging
 from tensormap.runtime.verifying import verify
-from tensormap.runtime.worker import bytes_read, hire
+from tensormap.runtime.worker import counted, hire
 from tensormap.runtime.yard import Yard
 
 
@@ -81,18 +81,20 @@ def run_part(  # noqa: PLR0913 - what a user may ask for
                 except CheckpointError:
                     log.forget()  # nothing to resume: the input is at fault
                     raise
+            work = counted(staff, verified, yard.bytes_written)
             now = journal.read(staging.root / journal.NAME)
             return Report(
                 Path(target),
                 tuple(each.path for each in job.outputs),
                 tuple(finished),
-                bytes_read(staff),
-                yard.bytes_written,
-                verified,
+                work.bytes_read,
+                work.bytes_written,
+                work.verified,
                 time.monotonic() - started,
                 (),
                 (part.number, part.count),
                 divided.unfinished(staging, plan, now) if now is not None else (),
+                work.bytes_shared,
             )
 
 

@@ -108,6 +108,13 @@ class Handles:
             raise named(error, self._sources.paths[file]) from error
         self.bytes_read += wanted
 
+    def checked(self, file: int, offset: int, size: int) -> int:
+        """Return a file that is open, for bytes of it that are not read here: the records that hold them are whole."""
+        descriptor = self._descriptor(file)
+        if self._records is not None:
+            self._records.check(file, offset, offset + size, self)
+        return descriptor
+
     def scatter(self, file: int, pieces: list[tuple[int, int, int]], target: memoryview, gap: int) -> None:
         """Read pieces, each (byte in the file, byte in `target`, size), with few calls: neighbours at most `gap` apart together."""
         pieces.sort()

@@ -52,10 +52,17 @@ class Mosaic:
         ends = tuple(accumulate(map(item_end, items), max))
         return Mosaic(low, high, step, tuple(items), lows, ends)
 
-    def tiles(self) -> Iterator[tuple[int, int]]:
-        """Yield the tiles as (first byte, end)."""
-        for low in range(self.low, self.high, self.step):
-            yield low, min(low + self.step, self.high)
+    def tiles(self, first: int | None = None, end: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield the tiles as (first byte, end); of all of it, or of a part."""
+        low, high = self.low if first is None else first, self.high if end is None else end
+        for each in range(low, high, self.step):
+            yield each, min(each + self.step, high)
+
+    @property
+    def alone(self) -> Extent | None:
+        """The stretch of source bytes that all of it is, if it is one."""
+        item = self.items[0]
+        return item if isinstance(item, Extent) and (item.low, item.size) == (self.low, self.high - self.low) else None
 
     def within(self, low: int, high: int) -> list[Item]:
         """Return the items that reach into bytes `low` to `high`."""

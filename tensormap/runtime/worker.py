@@ -30,20 +30,22 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What was done: comparisons made, bytes moved."""
+    """What was done: comparisons made, bytes moved; those that are shared with a source count as written, not as read."""
 
     verified: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
+    bytes_shared: int = 0
 
 
 class Worker:
-    """What one thread works with. `bytes_done` is only written by that thread."""
+    """What one thread works with. The counts are only written by that thread; bytes that are shared with a source are done, too."""
 
     def __init__(self, handles: Handles, limits: Limits, results: Results) -> None:
         self.painter = Painter(handles, limits, results)
         self.scratch = Buffer()
         self.bytes_done = 0
+        self.bytes_shared = 0
 
 
 @contextmanager
@@ -60,6 +62,7 @@ def hire(sources: Sources, limits: Limits, count: int, *, trust_crc: bool) -> It
             worker.painter.handles.close()
 
 
-def bytes_read(staff: list[Worker]) -> int:
-    """Return how much workers have read."""
-    return sum(worker.painter.handles.bytes_read for worker in staff)
+def counted(staff: list[Worker], verified: int, written: int) -> Work:
+    """Return what workers have done together."""
+    read = sum(worker.painter.handles.bytes_read for worker in staff)
+    return Work(verified, read, written, sum(worker.bytes_shared for worker in staff))

@@ -17,6 +17,8 @@ from tensormap.checkpoints.catalog import Checksum
 from tensormap.checkpoints.crc import crc32
 from tensormap.checkpoints.descriptors import close, named
 from tensormap.lowering.plan import OutputFile
+from tensormap.runtime.clones import Clones, keeps_reservations, share_file
+from tensormap.runtime.parts import Extent
 
 _CHUNK = 512 << 10
 _SEND = 32 << 20
@@ -41,13 +43,8 @@ class Writing:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
             size = self.output.layout.size
-            if size:
-                try:
-                    os.posix_fallocate(descriptor, 0, size)
-                except OSError as error:
-                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                        raise
-                    os.ftruncate(descriptor, size)
+            if size and not (keeps_reservations(descriptor) and _reserved(descriptor, size)):
+                os.ftruncate(descriptor, size)
         except OSError as error:
             raise named(error, self.path) from error
         finally:
@@ -56,6 +53,13 @@ class Writing:
     def open(self) -> None:
         """Open the file that `allocate` made."""
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+
+    def share(self, clones: Clones, source: int, extent: Extent) -> tuple[int, int]:
+        """Share what can be of a stretch of an open source file; return its bytes here, (first, end)."""
+        try:
+            return clones.share(source, extent.start, self._descriptor, extent.low, extent.size)
+        except OSError as error:
+            raise named(error, self.path) from error
 
     def write(self, offset: int, data: memoryview) -> None:
         """Put `data` at byte `offset`."""
@@ -130,6 +134,16 @@ class Writing:
             raise named(error, self.path) from error
 
 
+def _reserved(descriptor: int, size: int) -> bool:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        return False
+    return True
+
+
 @cache
 def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
     import ctypes  # numpy has it already
@@ -171,12 +185,14 @@ def _read(descriptor: int, offset: int, path: Path) -> bytes:
 
 
 def copy_file(source: Path, target: Path) -> int:
-    """Copy a file's bytes, and nothing else of it, make them durable, and return their number."""
+    """Copy a file's bytes, or share them, and nothing else of it, make them durable, and return their number."""
     total = 0
     reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
+            if share_file(reader, writer):
+                total = os.fstat(writer).st_size
             while data := _read(reader, total, source):
                 view = memoryview(data)
                 total += len(view)

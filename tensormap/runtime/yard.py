@@ -7,13 +7,16 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from tensormap.checkpoints.catalog import Checksum
 from tensormap.lowering.plan import Plan
+from tensormap.runtime.clones import Clones, may_fit
 from tensormap.runtime.crew import Line, await_end
 from tensormap.runtime.kernels import Limits
+from tensormap.runtime.parts import Extent
 from tensormap.runtime.progress import Callback, Progress
 from tensormap.runtime.tiling import Blocks, Mosaic, cut
 from tensormap.runtime.worker import Worker
@@ -54,6 +57,7 @@ class Yard:
         self._line: Line[Worker] = Line(self._jobs())
         self._finished: queue.Queue[Writing | None] = queue.Queue(_WAITING)
         self._failed = False
+        self._clones = Clones()
 
     @property
     def bytes_written(self) -> int:
@@ -98,6 +102,11 @@ class Yard:
             )
             for work in works:
                 if isinstance(work, Mosaic):
+                    extent = work.alone
+                    if extent is not None and may_fit(extent.start, extent.low, extent.size):
+                        writing.pending += 1
+                        yield partial(self._share, writing, work, extent)
+                        continue
                     for tiles in _batches(work.tiles(), _BATCH // work.step):
                         writing.pending += 1
                         yield partial(self._mosaic, writing, work, tiles)
@@ -108,6 +117,19 @@ class Yard:
             writing.issued = True
             if not writing.pending:
                 self._filled(writing)
+
+    def _share(self, writing: Writing, work: Mosaic, extent: Extent, worker: Worker) -> None:
+        """Share what can be shared with the source, and hand out the rest as tiles."""
+        source = worker.painter.handles.checked(extent.file, extent.start, extent.size)
+        first, end = writing.share(self._clones, source, extent)
+        worker.bytes_done += end - first
+        worker.bytes_shared += end - first
+        rest = chain(work.tiles(work.low, first), work.tiles(end, work.high))
+        with self._line.lock:
+            for tiles in _batches(rest, _BATCH // work.step):
+                writing.pending += 1
+                self._line.add(partial(self._mosaic, writing, work, tiles))
+        self._done_with(writing, self._filled)
 
     def _mosaic(self, writing: Writing, work: Mosaic, tiles: list[tuple[int, int]], worker: Worker) -> None:
         for low, high in tiles:
