@@ -205,8 +205,22 @@ def test_an_executor_that_is_shut_down(bench, plan):
     assert left_over(bench) == []
 
 
+def slow_down() -> int:
+    """Let each job of this process take a moment between making its first file and filling it; return the process."""
+    original = delegate.Yard.write
+
+    def write(self, staff, progress):
+        for each in self._writings:
+            each.allocate()
+        time.sleep(0.4)
+        return original(self, staff, progress)
+
+    delegate.Yard.write = write
+    return os.getpid()
+
+
 def test_a_killed_process_breaks_its_pool_and_the_run_can_be_resumed(bench, plan, serial):
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=slow_down)
 
     def kill(progress):
         if progress.files_done:
@@ -355,20 +369,6 @@ def cluster():
         distributed.Client(made) as client,
     ):
         yield client
-
-
-def slow_down() -> int:
-    """Let each job of this process take a moment between making its first file and filling it; return the process."""
-    original = delegate.Yard.write
-
-    def write(self, staff, progress):
-        for each in self._writings:
-            each.allocate()
-        time.sleep(0.4)
-        return original(self, staff, progress)
-
-    delegate.Yard.write = write
-    return os.getpid()
 
 
 def test_dask_with_a_worker_killed_midway(bench, plan, serial):
