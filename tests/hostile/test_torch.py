@@ -6,6 +6,7 @@ import os
 import struct
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ NAME = "dir/a.pt"
 def changed(k: int, **fields: object) -> bytes:
     """Return a torch file with one member changed."""
     found = members()
-    found[k] = found[k]._replace(**fields)  # type: ignore[arg-type]
+    found[k] = replace(found[k], **fields)  # type: ignore[arg-type]
     return archive(found)
 
 
