@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tensormap.diagnostics import Diagnostic, Label, Span
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
-from tensormap.language import syntax
+from tensormap.language import sense, syntax
 from tensormap.language.expressions import names as names_in
 from tensormap.language.inverse import invertible
 from tensormap.language.layout import Atom, Block, atoms
@@ -463,4 +463,7 @@ LAWS: tuple[Callable[[m.Mapping], Iterator[Diagnostic]], ...] = (
     sizes_depend_on_indices,
     virtual_tensors_join,
     defaults_are_variants,
+    sense.says_something,
+    sense.requirements_can_hold,
+    sense.config_gives_values,
 )
