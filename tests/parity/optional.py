@@ -1,8 +1,8 @@
-"""Further peers, which are asked where they are installed: timm, open_clip, openai-whisper, diffusers, torchtitan, recurrentgemma.
+"""Further peers, which are asked where they are installed: timm, open_clip, openai-whisper, diffusers, torchtitan and others.
 
 Some of them import what cannot stand beside this torch or is of no use here: torchvision, whose operators are compiled for GPUs,
-numba, which compiles what the models never call, kernels for GPUs, jax. While a peer is imported, these names are there and mean
-nothing: a model that did compute with them would compute nonsense.
+numba, which compiles what the models never call, kernels for GPUs, jax, downloads. While a peer is imported, these names are
+there and mean nothing: a model that did compute with them would compute nonsense.
 """
 
 from __future__ import annotations
@@ -20,8 +20,15 @@ from unittest.mock import MagicMock
 import pytest
 from transformers.utils import is_torchvision_available
 
-STOOD_IN = ("torchvision", "numba", "torchtitan.distributed.minimal_async_ep", "recurrentgemma.jax", "jaxtyping")
-FOR = ("timm", "open_clip", "whisper", "torchtitan", "recurrentgemma")
+STOOD_IN = (
+    "torchvision",
+    "numba",
+    "torchtitan.distributed.minimal_async_ep",
+    "recurrentgemma.jax",
+    "jaxtyping",
+    "cached_path",
+)
+FOR = ("timm", "open_clip", "whisper", "torchtitan", "recurrentgemma", "olmo_core")
 
 
 class _Meaningless(ModuleType):

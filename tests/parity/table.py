@@ -20,6 +20,7 @@ MORE = {
     "meta/": "transformers' own converter and Meta's forward pass (`tests/acceptance`)",
     "megatron/": "Megatron-Core's forward pass (`test_megatron.py`)",
     "deepseek_v3/fp8": "DeepSeek's own formula, bit for bit, and transformers' dequantised logits (`test_fp8.py`)",
+    "olmo/core": "OLMo-core's own converter, tensor for tensor, and its models (`test_olmo_core.py`)",
     "recurrent_gemma/": "the recurrentgemma library's model (`test_state_space.py`)",
     "gpt_oss/mxfp4": "transformers' own dequantiser, tensor for tensor, and its logits (`test_gpt_oss.py`)",
     "gpt_oss/openai": "transformers' own loader of MXFP4, and slices as its converter takes them (`test_gpt_oss.py`)",
