@@ -223,14 +223,15 @@ def _underdetermined(names: Map[str, m.Rule], state: State) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     for members in groups.values():
         shown = ", ".join(f"`{name}`" for name in members)
-        settings = " ".join(f"--set {name}=..." for name in members[:1])
+        settings = " ".join(f"--set {name}=..." for name in members)
+        which = "set it" if len(members) == 1 else "set them, but for what follows from the others"
         found.append(
             Diagnostic(
                 "underdetermined",
                 f"nothing determines {shown}",
                 (Label(names[members[0]].span, "needed here"),),
                 tuple(f"known: {fact}" for fact in _facts(members, state)),
-                (f"set it: `{settings}`" + (_or_config(state) or ", or give a config that says it"),),
+                (f"{which}: `{settings}`" + (_or_config(state) or ", or give a config that says it"),),
             )
         )
     return found

@@ -19,6 +19,6 @@ def test_a_requirement_under_a_condition_may_refuse_all() -> None:
     assert not tensormap.loads(text).check().errors
 
 
-def test_an_index_that_is_its_own_size_has_a_value() -> None:
-    text = "config {\n    x = experts <-> experts\n}\nw.{x} [e] <-> v [x e]\n"
+def test_the_size_of_an_index_has_a_value() -> None:
+    text = "index x < n\nconfig {\n    n = experts <-> experts\n}\nw.{x} [e] <-> v [x e]\n"
     assert not tensormap.loads(text).check().errors
