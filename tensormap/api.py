@@ -22,6 +22,7 @@ from tensormap.language import mapping as m
 from tensormap.language.expressions import Missing, evaluate
 from tensormap.language.parser import parse_expression
 from tensormap.language.resolve import resolve
+from tensormap.lowering import align as alignment
 from tensormap.lowering import direction, plan_json, plan_text
 from tensormap.lowering import plan as plan_types
 from tensormap.lowering.bind import Bound, bind
@@ -152,11 +153,13 @@ def plan(
     config: Paths | None = None,
     like: str | Path | None = None,
     trust: str | None = None,
+    align: bool = False,
 ) -> Plan:
     """Return the plan that writes side `to` from the checkpoint at `source`, reading headers and configs only.
 
     `set` gives params and dimensions; `config` replaces the config files that would be found; `like` names a checkpoint whose
-    tensors' names, shapes and dtypes the target must have; `trust="shapes"` lets observed shapes overrule a config that disagrees.
+    tensors' names, shapes and dtypes the target must have; `trust="shapes"` lets observed shapes overrule a config that disagrees;
+    `align` makes safetensors headers up to 4 KB longer where blocks can then be shared with the source (reflinks).
     MappingError: the mapping, a setting or a choice; CheckpointError: the checkpoint, or it does not fit.
     """
     held = mapping if isinstance(mapping, Mapping) else load(mapping)
@@ -170,6 +173,7 @@ def plan(
             _paths(config),
             like,
             trust,
+            align=align,
         )
 
 
@@ -194,6 +198,8 @@ def _plan(
     config: tuple[Path, ...],
     like: str | Path | None,
     trust: str | None,
+    *,
+    align: bool,
 ) -> Plan:
     if not root.exists():
         raise CheckpointError(Diagnostic("no-checkpoint", f"there is no `{root}`"))
@@ -209,6 +215,8 @@ def _plan(
         preset=opened.preset,
     )
     made = schedule(bound, lower(bound, dtype=wanted.dtype), opened, wanted)
+    if align:
+        made = alignment.align(made)
     if like is not None:
         written = turned.sides[1]
         reference = open_side(turned, written, Path(like), settings, ()) if written.files else None
@@ -270,6 +278,7 @@ def apply(
     config: Paths | None = None,
     like: str | Path | None = None,
     trust: str | None = None,
+    align: bool = False,
     workers: int | None = None,
     memory: str | int | None = None,
     overwrite: bool = False,
@@ -295,7 +304,7 @@ def apply(
     else:
         if target is None:
             raise TypeError("apply(mapping, source, target) needs a target")
-        made = plan(mapping, source, to, set, max_shard_size, dtype, config=config, like=like, trust=trust)
+        made = plan(mapping, source, to, set, max_shard_size, dtype, config=config, like=like, trust=trust, align=align)
         place = target
     more: dict[str, Any] = {} if memory is None else {"memory": parse_size(memory)}
     if part is not None:

@@ -31,6 +31,7 @@ class Wanted:
     max_shard_size: str
     like: Path | None
     trust: str | None
+    align: bool
 
     def plan(self, mapping: str, source: Path) -> Plan:
         """Plan a conversion; the plan's root is absolute, so that it can be applied from anywhere."""
@@ -46,6 +47,7 @@ class Wanted:
             config=self.configs or None,
             like=self.like,
             trust=self.trust,
+            align=self.align,
         )
         return replace(made, steps=replace(made.steps, root=os.path.abspath(made.steps.root)))
 

@@ -81,6 +81,11 @@ _PLANNING: tuple[Decorator, ...] = (
     click.option(
         "--trust", type=click.Choice(["shapes"]), help="Let observed shapes overrule a config that disagrees."
     ),
+    click.option(
+        "--align",
+        is_flag=True,
+        help="Pad safetensors headers, so that XFS and btrfs can share more blocks with the source.",
+    ),
 )
 
 _RUNNING: tuple[Decorator, ...] = (
@@ -129,4 +134,4 @@ def planning_given(ctx: click.Context) -> list[str]:
     return given
 
 
-PLANNED = ("to", "settings", "configs", "dtype", "max_shard_size", "like", "trust")
+PLANNED = ("to", "settings", "configs", "dtype", "max_shard_size", "like", "trust", "align")
