@@ -262,6 +262,29 @@ DENSE = (
         },
     ),
     Model("glm-4-9b-0414", "THUDM/GLM-4-9B-0414", "Glm4", DEFAULTS),
+    Model(
+        "persimmon-8b",
+        "adept/persimmon-8b-base",
+        "Persimmon",
+        DEFAULTS,
+        _rope(25000.0, partial_rotary_factor=0.5),
+    ),
+    Model(
+        "recurrentgemma-2b",
+        "google/recurrentgemma-2b",
+        "RecurrentGemma",
+        f"{DEFAULTS}, with one key head and an intermediate_size of 15360: {CARD}",
+        {"num_key_value_heads": 1, "intermediate_size": 15360},
+    ),
+    Model(
+        "olmo-3-7b",
+        "allenai/Olmo-3-1025-7B",
+        "Olmo3",
+        "OLMo-core; its config.json: defaults of transformers 5.23.0 with a vocabulary of 100278",
+        {"vocab_size": 100278, "max_position_embeddings": 65536, "rms_norm_eps": 1e-6, "eos_token_id": 100257}
+        | {"pad_token_id": 100277},
+        dtype="float32",
+    ),
     Model("rwkv-4-7b", "RWKV/rwkv-4-7b-pile", "Rwkv", f"{DEFAULTS} (32 layers, 4096 wide)"),
     Model(
         "mamba-2.8b",
@@ -566,6 +589,14 @@ MIXTURES = (
             },
         },
     ),
+    Model("a.x-k1", "skt/A.X-K1", "AXK1", DEFAULTS, keep=BIAS32, memory=True),
+    Model("flint", "RecursiveSI/flint", "Flint", DEFAULTS, memory=True),
+    Model("hy3-preview", "tencent/Hy3-preview", "HYV3", DEFAULTS, keep=BIAS32, memory=True),
+    Model("kolibri-1", "Aleph-Alpha/Kolibri-1", "Kolibri1", DEFAULTS, memory=True),
+    Model("laguna-xs.2", "poolside/laguna-XS.2", "Laguna", DEFAULTS, keep=BIAS32, memory=True),
+    Model("mellum2-12b-a2.5b", "JetBrains/Mellum2-12B-A2.5B-Base", "Mellum", DEFAULTS, memory=True),
+    Model("mimo-v2-flash", "XiaomiMiMo/MiMo-V2-Flash", "MiMoV2Flash", DEFAULTS, keep=BIAS32, memory=True),
+    Model("qwen3.5-35b-a3b", "Qwen/Qwen3.5-35B-A3B", "Qwen3_5Moe", DEFAULTS, memory=True),
 )
 
 OTHERS = (

@@ -52,6 +52,15 @@ TORCHTUNE = {
 """By the name of a header: torchtune's builder, and the dtype."""
 
 
+TORCHTITAN = {
+    "llama-3.1-8b": ("llama3", "8B"),
+    "qwen3-8b": ("qwen3", "8B"),
+    "qwen3-30b-a3b": ("qwen3", "30B-A3B"),
+    "deepseek-v3": ("deepseek_v3", "671B"),
+}
+"""By the name of a header: torchtitan's family and flavor."""
+
+
 def builders() -> Iterator[tuple[str, Builder]]:
     """Yield the name of every header here with what makes it."""
     for name, (known, dtype) in LITGPT.items():
@@ -67,6 +76,11 @@ def builders() -> Iterator[tuple[str, Builder]]:
         "flux.1-dev",
         lambda: diffusers("black-forest-labs/FLUX.1-dev", "FluxTransformer2DModel", guidance_embeds=True),
     )
+    yield "stable-diffusion-1.5-unet", lambda: unet("stable-diffusion-v1-5/stable-diffusion-v1-5", **SD15)
+    yield "stable-diffusion-xl-unet", lambda: unet("stabilityai/stable-diffusion-xl-base-1.0", **SDXL)
+    yield "recurrentgemma-2b.griffin", griffin
+    for name, (family, flavor) in TORCHTITAN.items():
+        yield f"{name}.torchtitan", lambda family=family, flavor=flavor: torchtitan(family, flavor)
     yield "stable-diffusion-vae", autoencoder
     yield "bert-base-uncased.torch", torch_encoder
     yield "vit-base-patch16-224.timm", lambda: timm("vision_transformer", "vit_base_patch16_224")
@@ -110,6 +124,49 @@ def autoencoder() -> Header:
         block_out_channels=[128, 256, 512, 512],
         layers_per_block=2,
     )
+
+
+SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64}
+SDXL = {
+    "cross_attention_dim": 2048,
+    "attention_head_dim": [5, 10, 20],
+    "block_out_channels": [320, 640, 1280],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "transformer_layers_per_block": [1, 2, 10],
+    "projection_class_embeddings_input_dim": 2816,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "use_linear_projection": True,
+    "sample_size": 128,
+}
+
+
+def unet(published: str, **values: Any) -> Header:
+    return diffusers(published, "UNet2DConditionModel", **values)
+
+
+def torchtitan(family: str, flavor: str) -> Header:
+    built = on_meta(peer(f"torchtitan.models.{family}").model_registry(flavor).model.build, "bfloat16")
+    return Header(described(built.state_dict()), {}, (f"torchtitan 0.3.0: torchtitan.models.{family} {flavor}",))
+
+
+def griffin() -> Header:
+    common, torch_griffin = peer("recurrentgemma.common"), peer("recurrentgemma.torch.griffin")
+    recurrent, attention = common.TemporalBlockType.RECURRENT, common.TemporalBlockType.ATTENTION
+    config = common.GriffinConfig(
+        vocab_size=256000,
+        width=2560,
+        mlp_expanded_width=7680,
+        num_heads=10,
+        block_types=((recurrent, recurrent, attention) * 9)[:26],
+        embeddings_scale_by_sqrt_dim=True,
+        attention_window_size=2048,
+        logits_soft_cap=30.0,
+        lru_width=2560,
+    )
+    built = on_meta(lambda: torch_griffin.Griffin(config, gradient_checkpointing=False), "bfloat16")
+    return Header(described(built.state_dict()), {}, ("recurrentgemma 1.0.1: Griffin of 2B's sizes",))
 
 
 def torch_encoder() -> Header:

@@ -14,8 +14,9 @@ from typing import Any
 class Row:
     """A mapping, planned from a header to side `to` with `set`, and back with `back` (None: there is no way back).
 
-    `lost` are names, or their beginnings where they end in `*`, that the way back does not bring: what the mapping declares as
-    dropped. `other` is the header of the same model that the other side's own program makes.
+    `lost` are patterns of names that the way back does not bring: what the mapping declares as dropped. `other` is the header
+    of the same model that the other side's own program makes; `unwritten` are patterns of its names that the program's own
+    converter leaves out, too.
     """
 
     mapping: str
@@ -25,6 +26,7 @@ class Row:
     back: Mapping[str, Any] | None = field(default_factory=dict)
     lost: tuple[str, ...] = ()
     other: str | None = None
+    unwritten: tuple[str, ...] = ()
     dtype: str | None = None
     large: bool = False  # planned by `make torture`
 
@@ -73,6 +75,14 @@ FUSED = (
     _fused("qwen2_moe", "qwen1.5-moe-a2.7b"),
     _fused("qwen3_moe", "qwen3-30b-a3b"),
     _fused("qwen3_next", "qwen3-next-80b-a3b"),
+    _fused("axk1", "a.x-k1", large=True),
+    _fused("flint", "flint", large=True),
+    _fused("hy_v3", "hy3-preview", large=True),
+    _fused("kolibri1", "kolibri-1", large=True),
+    _fused("laguna", "laguna-xs.2", large=True),
+    _fused("mellum", "mellum2-12b-a2.5b"),
+    _fused("mimo_v2_flash", "mimo-v2-flash", large=True),
+    _fused("qwen3_5_moe", "qwen3.5-35b-a3b", large=True),
     _fused("solar_open", "solar-open-100b"),
 )
 
@@ -128,6 +138,17 @@ TRAINERS = (
     Row("litgpt/olmo2", "olmo-2-7b", "litgpt", other="olmo-2-7b.litgpt"),
     Row("litgpt/phi", "phi-2", "litgpt", other="phi-2.litgpt"),
     Row("litgpt/phi3", "phi-3-mini", "litgpt", other="phi-3-mini.litgpt"),
+    Row("torchtitan/llama3", "llama-3.1-8b", "torchtitan", other="llama-3.1-8b.torchtitan"),
+    Row("torchtitan/qwen3", "qwen3-8b", "torchtitan", other="qwen3-8b.torchtitan"),
+    Row(
+        "torchtitan/qwen3",
+        "qwen3-30b-a3b",
+        "torchtitan",
+        other="qwen3-30b-a3b.torchtitan",
+        unwritten=("layers.*.moe.expert_bias_E",),  # zero, where nothing was trained yet
+    ),
+    Row("torchtitan/deepseek_v3", "moonlight-16b-a3b", "torchtitan"),
+    Row("torchtitan/deepseek_v3", "deepseek-v3", "torchtitan", other="deepseek-v3.torchtitan", large=True),
     Row("torchtune/llama", "llama-2-7b", "torchtune", other="llama-2-7b.torchtune"),
     Row("torchtune/llama", "llama-3.1-70b", "torchtune", other="llama-3.1-70b.torchtune"),
     Row("torchtune/llama", "mistral-7b", "torchtune", other="mistral-7b.torchtune"),
@@ -193,6 +214,14 @@ REST = (
     Row("internlm2/llama", "internlm2.5-7b", "llama", other="internlm2.5-7b-as-llama"),
     Row("mamba/ssm", "mamba-2.8b", "ssm"),
     Row("mamba2/ssm", "mamba2-2.7b", "ssm"),
+    Row("mpt/composer", "mpt-7b", "composer"),
+    Row("gpt_bigcode/megatron", "starcoder", "megatron"),
+    Row("persimmon/adept", "persimmon-8b", "adept"),
+    Row("recurrent_gemma/griffin", "recurrentgemma-2b", "griffin", other="recurrentgemma-2b.griffin"),
+    Row("unet/ldm", "stable-diffusion-1.5-unet", "ldm", back={"model": "v1"}),
+    Row("unet/ldm", "stable-diffusion-xl-unet", "ldm"),
+    Row("olmo/core", "olmo-2-7b", "core"),
+    Row("olmo/core", "olmo-3-7b", "core"),
     Row("olmo/original", "olmo-7b", "olmo"),
     Row("opt/metaseq", "opt-125m", "metaseq", back={"heads": 12}),
     Row("phi3/llama", "phi-3-mini", "llama"),
