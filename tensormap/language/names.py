@@ -128,43 +128,49 @@ def formatter(
     """Return a function from positions to the name. `value` evaluates a size, `ragged(index, inner, position)` the sum of
     `inner` over the positions of `index` before this one.
     """
-    pieces: list[str | tuple[str, Sequence[str]] | NumberHole] = []
+    texts: list[str] = []
+    holes: list[tuple[str, Sequence[str]] | Callable[[Mapping[str, int]], str]] = []
     for part in template.parts:
         match part:
             case str():
-                pieces.append(part)
+                texts.append(part.replace("%", "%%"))
+                continue
             case WordHole(index=index, words=words):
-                pieces.append((index, words))
+                holes.append((index, words))
             case NumberHole(parts=()):
-                pieces.append(_number(value(part.offset), part.width))
+                texts.append(_number(value(part.offset), part.width))
+                continue
             case NumberHole(parts=((index, stride),), ragged=()) if index in sizes:
                 start, step = value(part.offset), value(stride)
-                table = [_number(start + step * k, part.width) for k in range(sizes[index])]
-                pieces.append((index, table))
+                holes.append((index, [_number(start + step * k, part.width) for k in range(sizes[index])]))
             case NumberHole():
-                pieces.append(part)
-
-    tables = [piece for piece in pieces if isinstance(piece, tuple)]
-    if all(isinstance(piece, str | tuple) for piece in pieces):
-        form = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in pieces)
-
-        def fill(positions: Mapping[str, int]) -> str:
-            return form % tuple([table[positions[index]] for index, table in tables])
-
-        return fill
+                holes.append(_writer(part, value, ragged))
+        texts.append("%s")
+    form = "".join(texts)
+    tables = [hole for hole in holes if isinstance(hole, tuple)]
+    if len(tables) == len(holes):
+        return lambda positions: form % tuple([table[positions[index]] for index, table in tables])
 
     def render(positions: Mapping[str, int]) -> str:
-        out: list[str] = []
-        for piece in pieces:
-            if isinstance(piece, str):
-                out.append(piece)
-            elif isinstance(piece, tuple):
-                out.append(piece[1][positions[piece[0]]])
-            else:
-                out.append(_number(hole_value(piece, positions, value, ragged), piece.width))
-        return "".join(out)
+        return form % tuple([h[1][positions[h[0]]] if isinstance(h, tuple) else h(positions) for h in holes])
 
     return render
+
+
+def _writer(
+    hole: NumberHole, value: Callable[[Polynomial], int], ragged: Callable[[str, Polynomial, int], int]
+) -> Callable[[Mapping[str, int]], str]:
+    """Return a function from positions to what stands in a hole, each number worked out once."""
+    indices = tuple(index for index, _ in hole.parts)
+    written: dict[tuple[int, ...], str] = {}
+
+    def write(positions: Mapping[str, int]) -> str:
+        key = tuple([positions[index] for index in indices])
+        if key not in written:
+            written[key] = _number(hole_value(hole, positions, value, ragged), hole.width)
+        return written[key]
+
+    return write
 
 
 def hole_value(

@@ -8,10 +8,28 @@ from typing import Any
 
 from tensormap.language import syntax
 from tensormap.language.expressions import Missing, evaluate
+from tensormap.language.expressions import names as names_in
 from tensormap.language.mapping import Mapping
 from tensormap.language.polynomial import Polynomial
 
 NOWHERE: Map[str, int] = {}
+
+
+def indices_in(expression: syntax.Expression, mapping: Mapping) -> frozenset[str]:
+    """Return the indices on whose positions an expression depends."""
+    found: set[str] = set()
+    pending = list(names_in(expression))
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in mapping.indices:
+            found.add(name)
+        elif name in mapping.lets:
+            pending.extend(names_in(mapping.lets[name]))
+    return frozenset(found)
 
 
 @dataclass(slots=True)
@@ -108,6 +126,20 @@ class Known:
                 return None
             total += part
         return total
+
+    def moving(self, size: Polynomial) -> frozenset[str]:
+        """Return the indices on whose positions a size depends, such as `p` for `stages[p]`."""
+        return frozenset().union(*(self._moving(name) for name in size.dimensions))
+
+    def _moving(self, name: str) -> frozenset[str]:
+        mapping = self.mapping
+        if name in mapping.sums:
+            index, inner = mapping.sums[name]
+            return self.moving(inner) - {index}
+        expression = mapping.derived.get(name, mapping.lets.get(name))
+        if expression is not None:
+            return indices_in(expression, mapping)
+        return frozenset([name[:-1].partition("[")[2]] if name.endswith("]") else [])
 
     def count(self, index: str, positions: Map[str, int] = NOWHERE) -> int | None:
         """Return how many positions an index has, or None."""

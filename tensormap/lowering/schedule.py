@@ -252,23 +252,25 @@ def _by_pattern(
     side = bound.mapping.sides[1]
     lines = [_Line(each, _matcher(each)) for each in side.files if _in_force(each, bound)]
     groups: dict[str, _Group] = {}
+    placed: dict[tuple[int, tuple[str, ...]], tuple[_Group, tuple[str, ...], str]] = {}
     for draft in drafts:
-        for each in lines:
+        for number, each in enumerate(lines):
             if each.line.prefix is None and each.line.entries:
                 continue
             match = each.prefix.match(draft.name) if each.prefix is not None else None
             if each.prefix is not None and match is None:
                 continue
-            place = {key: int(value) for key, value in match.groupdict().items()} if match else {}
+            key = (number, match.groups() if match else ())
+            if key not in placed:
+                place = {name: int(value) for name, value in match.groupdict().items()} if match else {}
+                pattern = Pattern(each.line.pattern)
+                anywhere = dict.fromkeys(pattern.names(), 0)  # a number of no index may be any: `part-{k}`
+                group = groups.setdefault(pattern.format(anywhere | place), _Group())
+                group.lines.setdefault(id(each), (each.line, place))
+                placed[key] = (group, *_within(each.line, place))
+            group, at, under = placed[key]
             inner = draft.name[match.end() :] if match else draft.name
-            pattern = Pattern(each.line.pattern)
-            path = pattern.format(
-                dict.fromkeys(pattern.names(), 0) | place
-            )  # a number of no index may be any: `part-{k}`
-            keys = _keys(each.line, place, inner, side.separator)
-            group = groups.setdefault(path, _Group())
-            group.lines.setdefault(id(each), (each.line, place))
-            group.members.append((keys, draft))
+            group.members.append(((*at, under + inner.replace(".", side.separator)), draft))
             break
         else:
             raise MappingError(
@@ -308,10 +310,10 @@ def _matcher(line: syntax.Files) -> Any:
     return Pattern(line.prefix).expression() if line.prefix is not None else None
 
 
-def _keys(line: syntax.Files, place: Map[str, int], inner: str, separator: str) -> tuple[str, ...]:
+def _within(line: syntax.Files, place: Map[str, int]) -> tuple[tuple[str, ...], str]:
+    """Return where in its files a line's tensors are: the keys of their dictionary, and how their names begin there."""
     at = tuple(Pattern(line.at).format(place).split(".")) if line.at else ()
-    under = Pattern(line.under).format(place) if line.under else ""
-    return (*at, under + inner.replace(".", separator))
+    return at, Pattern(line.under).format(place) if line.under else ""
 
 
 def _ranges(line: syntax.Files, bound: Bound) -> Iterator[dict[str, int]]:

@@ -11,9 +11,8 @@ from tensormap.checkpoints.catalog import Catalog
 from tensormap.diagnostics import Diagnostic
 from tensormap.language import mapping as m
 from tensormap.language.expressions import Missing
-from tensormap.language.expressions import names as names_in
 from tensormap.language.names import Shape, Template, shapes
-from tensormap.lowering.known import Known
+from tensormap.lowering.known import Known, indices_in
 from tensormap.lowering.matching import Names
 from tensormap.lowering.solve import Equation, Solution
 
@@ -63,19 +62,7 @@ def active(guards: Iterable[m.Guard], known: Known, place: Map[str, int] | None 
 
 def position_names(guard: m.Guard, mapping: m.Mapping) -> tuple[str, ...]:
     """List the indices that a condition depends on."""
-    found: dict[str, None] = {}
-    pending = list(names_in(guard.condition))
-    seen: set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if name in mapping.indices:
-            found[name] = None
-        elif name in mapping.lets:
-            pending.extend(names_in(mapping.lets[name]))
-    return tuple(sorted(found))
+    return tuple(sorted(indices_in(guard.condition, mapping)))
 
 
 def undecided(rule: m.Rule, state: State) -> bool:

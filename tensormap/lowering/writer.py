@@ -13,6 +13,7 @@ from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
 from tensormap.language.layout import REST, Block, Place, Rest
+from tensormap.language.layout import size as axis_size
 from tensormap.language.pairing import Pair, block_atoms
 from tensormap.lowering import formulas, plan
 from tensormap.lowering.boxes import Boxed, Form, Placed, box, row_major
@@ -75,7 +76,7 @@ class Writer:
         self.formatters = [run.formatter(tensor.template) for tensor in self.tensors]
         self.fixed = tuple(dict.fromkeys((*own, *mine, *self.inner, *reduced)))
         self.cache: dict[object, tuple[Boxed, ...]] = {}
-        self.ragged = tuple(name for name in self.fixed if self._is_ragged_parent(name) or name in _grouped(each))
+        self.ragged = tuple(name for name in self.fixed if name in self._moving())
         self.virtual = tuple(tensor.template.virtual for tensor in self.tensors)
         self.to_virtual = target is not None and target.template.virtual
         self.expected: set[tuple[int, tuple[int, ...]]] = set()
@@ -319,13 +320,17 @@ class Writer:
             self.cache[key] = box(blocks, forms, self.pair.right.operands[0], rest, self.fixed, self.run.known, place)
         return self.cache[key]
 
-    def _is_ragged_parent(self, name: str) -> bool:
-        mapping = self.run.bound.mapping
-        return (
-            any(index.of == name for index in mapping.indices.values())
-            or any(inner == name for inner, _ in mapping.sums.values())
-            or any(f"[{name}]" in atom for atom in block_atoms(self.pair.right, self.content))
-        )
+    def _moving(self) -> frozenset[str]:
+        """Return the indices at whose positions a tensor of this pair has another shape, or its blocks another place."""
+        known = self.run.known
+        layouts = [tensor.layout for tensor in self.tensors] + ([self.target.layout] if self.target is not None else [])
+        axes = [axis for layout in layouts for axis in layout.axes if not isinstance(axis, Rest)]
+        sizes = [axis_size(axis) for axis in axes]
+        for block in (*self.pair.left.operands, *self.pair.right.operands):
+            sizes += [size for axis in block.axes for size in (axis.size, axis.offset)]
+        for place in _places(self.pair):
+            sizes += [place.stride, place.atom.size]
+        return frozenset().union(*map(known.moving, sizes), _uneven(self.pair), _grouped(self.pair))
 
     def _steps(
         self,
