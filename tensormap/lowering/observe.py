@@ -194,16 +194,24 @@ def _meant(use: Use, state: State, *, shared: bool) -> Iterator[tuple[Entry, Map
         return
     if shared and any(known.count(index) is None for index in use.template.indices):
         return
+    if any(known.count(index) is None for index in needed if state.mapping.indices[index].of is None):
+        return  # a condition may not be asked of a layer that there is not
     holds: dict[tuple[int | None, ...], bool | None] = {}
     for entry in state.names.groups.get(use.shape.text, ()):
         place = positions(use.shape, entry.numbers, known.size, known.count)
-        if place is None:
+        if place is None or any(_beyond(index, place, state) for index in place):
             continue
         key = tuple(place.get(name) for name in needed)
         if key not in holds:
             holds[key] = active(use.rule.guards, known, place)
         if holds[key]:
             yield entry, place
+
+
+def _beyond(index: str, place: Map[str, int], state: State) -> bool:
+    """Say whether a position is known to be none of its index."""
+    count = state.known.count(index, place)
+    return count is not None and place[index] >= count
 
 
 def solve_all(state: State) -> bool:

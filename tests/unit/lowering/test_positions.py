@@ -56,3 +56,26 @@ def test_stages_of_unequal_length_are_read_off_the_names(tmp_path: Path) -> None
     assert {name: each.tensor().tolist() for name, each in found.items()} == {
         k: v.tolist() for k, v in expected.items()
     }
+
+
+LISTED = """
+mapping a <-> b
+index i < layers
+config {
+    layers = depth <-> depth
+    kinds  = kinds <-> kinds
+}
+"l.{layers}.*" -> _
+when kinds[i] == "wide" {
+    l.{i}.w [e f] <-> m.{i}.w [e f]
+}
+"""
+
+
+def test_a_condition_is_not_asked_of_a_layer_that_there_is_not(tmp_path: Path) -> None:
+    """The layer behind the last has names like the others, and no place in the list."""
+    (tmp_path / "a").mkdir()
+    save_file({f"l.{k}.w": torch.ones(2, 3) for k in range(3)}, tmp_path / "a" / "model.safetensors")
+    (tmp_path / "a" / "config.json").write_text('{"depth": 2, "kinds": ["wide", "wide"]}')
+    tensormap.apply(tensormap.loads(LISTED), tmp_path / "a", tmp_path / "b", to="b")
+    assert read_safetensors(tmp_path / "b").keys() == {"m.0.w", "m.1.w"}
