@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 
 import tensormap
 from tensormap.diagnostics import CheckpointError
-from tests.parity.cases.fused_experts import CASES
+from tests.parity.cases import fused_experts, newer_experts
 from tests.parity.harness import Case, build
 from tests.stored import Stored, assert_same, read_safetensors
+
+CASES = fused_experts.CASES + newer_experts.CASES
 
 
 def _config(case: Case, folder: Path) -> dict[str, Any]:
@@ -52,6 +54,11 @@ EXTRA = {
     "qwen3_next/fused": "mtp.layers.0.mlp.experts.0.up_proj.weight",
     "ernie4_5_moe/fused": "model.mtp_block.0.self_attn.q_proj.weight",
     "nemotron_h/fused": "mtp.layers.0.norm.weight",
+    "mellum/fused": "mtp.layers.0.norm.weight",
+    "qwen3_5_moe/fused": "mtp.layers.0.mlp.experts.0.up_proj.weight",
+    "mimo_v2_flash/fused": "model.mtp.layers.0.input_layernorm.weight",
+    "hy_v3/fused": "model.layers.3.mlp.experts.0.up_proj.weight",
+    "axk1/fused": "model.layers.0.post_mlp_layernorm.weight",
 }
 FIRST = {case.mapping: case for case in reversed(CASES)}
 

@@ -1,0 +1,89 @@
+"""Mixtures of experts that came later, asked as those of `fused_experts.py` are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tests.parity.cases.fused_experts import BIASED, BODY, LATENT, NAMED, NARROW, ROUTED, TIED
+from tests.parity.harness import Case
+
+
+def _case(name: str, family: str, model: str, *parts: dict[str, Any], **more: Any) -> Case:
+    config = {key: value for part in parts for key, value in part.items()}
+    model = f"{model}ForCausalLM"
+    return Case(name, f"{family}/fused", model, config, "fused", here="published", other=model, **more)
+
+
+MIXED = {"mlp_layer_types": ["sparse", "dense", "sparse"]}
+SHARED = {"shared_expert_intermediate_size": 36}
+WINDOWS = {"layer_types": ["full_attention", "sliding_attention", "sliding_attention"], "sliding_window": 8}
+DELTA = {
+    "num_hidden_layers": 4,
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 6,
+    "linear_value_head_dim": 10,
+}
+MIMO = {"num_key_value_heads": 1, "v_head_dim": 6, "n_routed_experts": 6, "num_experts_per_tok": 2}
+
+CASES = (
+    _case("plain", "mellum", "Mellum", BODY, NAMED, NARROW),
+    _case("a-dense-layer-biases-tied", "mellum", "Mellum", BODY, NAMED, NARROW, MIXED, BIASED, TIED),
+    _case("plain", "qwen3_5_moe", "Qwen3_5Moe", BODY, NAMED, NARROW, SHARED, DELTA),
+    _case(
+        "biases-bfloat16",
+        "qwen3_5_moe",
+        "Qwen3_5Moe",
+        BODY,
+        NAMED,
+        NARROW,
+        SHARED,
+        DELTA,
+        BIASED,
+        {"layer_types": ["full_attention", "linear_attention"] * 2, "moe_intermediate_size": 24},
+        dtype=torch.bfloat16,
+    ),
+    _case("windows", "mimo_v2_flash", "MiMoV2Flash", BODY, NARROW, MIMO, WINDOWS),
+    _case(
+        "seven-layers-biases",
+        "mimo_v2_flash",
+        "MiMoV2Flash",
+        BODY,
+        NARROW,
+        MIMO,
+        BIASED,
+        {"num_hidden_layers": 7, "sliding_window": 8},
+    ),
+    _case("plain", "flint", "Flint", BODY, NAMED, NARROW, SHARED, {"sliding_window": 8}),
+    _case(
+        "twelve-layers-biases",
+        "flint",
+        "Flint",
+        BODY,
+        NAMED,
+        NARROW,
+        SHARED,
+        BIASED,
+        {"num_hidden_layers": 12, "decoder_sparse_step": 2, "mlp_only_layers": [3], "sliding_window": 8},
+    ),
+    _case("plain", "hy_v3", "HYV3", BODY, NAMED, NARROW),
+    _case("biases", "hy_v3", "HYV3", BODY, NAMED, NARROW, BIASED, MIXED, {"num_shared_experts": 2, "mlp_bias": True}),
+    _case("plain", "laguna", "Laguna", BODY, NAMED, NARROW, SHARED, {"sliding_window": 8}),
+    _case(
+        "mixed-biases",
+        "laguna",
+        "Laguna",
+        BODY,
+        NAMED,
+        NARROW,
+        SHARED,
+        MIXED,
+        BIASED,
+        {"num_attention_heads_per_layer": [6, 4, 2], "sliding_window": 8},
+    ),
+    _case("plain", "kolibri1", "Kolibri1", BODY, NAMED, NARROW, SHARED, WINDOWS),
+    _case("plain", "axk1", "AXK1", LATENT, ROUTED),
+    _case("mixed-biases", "axk1", "AXK1", LATENT, ROUTED, BIASED, MIXED),
+)
