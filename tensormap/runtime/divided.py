@@ -13,6 +13,7 @@ import errno
 import os
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import BusyError, Diagnostic, MappingError
@@ -93,7 +94,8 @@ def _begin(staging: Staging, plan: Plan, identity: Identity, count: int, *, over
             (made / "content" / each.path).parent.mkdir(parents=True, exist_ok=True)
         write_file(made / "plan.json", plan_json.dump(replace(plan, root=os.path.abspath(plan.root))).encode())
         Journal(made / journal.NAME).start(identity, overwrite=overwrite, parts=count)
-        sync_directory(made)
+        for folder, _, _ in os.walk(made):
+            sync_directory(Path(folder))
         try:
             os.rename(made, staging.root)
         except OSError as error:

@@ -1,8 +1,9 @@
 """A process that forks runs to be killed: started once, so that a kill costs milliseconds.
 
 Reads one JSON object a line: `plan` (a pickle), `target`, `overwrite`, and `kill`, the number of the call at which to die;
-`after` lets that call happen first; `torn` writes half of what it was to write; `exchange` false is a file system that cannot swap
-two names. With `microseconds` the parent kills instead. Answers one line: the exit status, and how many calls there were.
+`after` lets that call happen first; `torn` writes half of what it was to write; `exchange` false is a file system that cannot
+swap two names; `parts` divides the run. With `microseconds` the parent kills instead. Answers one line: the exit status, and how
+many calls there were.
 """
 
 from __future__ import annotations
@@ -14,11 +15,20 @@ import pickle
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from tensormap.lowering.plan import Plan
-from tensormap.runtime import execute, staging
+from tensormap.runtime import execute, finalize, part, staging
+from tensormap.runtime.divided import Part
 from tests.torture.shim import Call, hooked
+
+
+def divided_run(plan: Plan, target: str | Path, count: int, *, overwrite: bool) -> None:
+    """Do all parts, one after the other, and finish."""
+    for number in range(1, count + 1):
+        part.run_part(plan, target, Part(number, count), overwrite=overwrite)
+    finalize.finalize(target, overwrite=overwrite)
 
 
 def _die() -> None:
@@ -50,7 +60,10 @@ def _child(plan: Plan, order: dict[str, Any], answer: int) -> None:
         execute.run(plan, order["target"], overwrite=order["overwrite"])
         return
     with hooked(hook):
-        execute.run(plan, order["target"], overwrite=order["overwrite"], tile=order.get("tile"))
+        if order.get("parts"):
+            divided_run(plan, order["target"], order["parts"], overwrite=order["overwrite"])
+        else:
+            execute.run(plan, order["target"], overwrite=order["overwrite"])
     os.write(answer, str(last + 1).encode())
 
 

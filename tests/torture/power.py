@@ -276,7 +276,7 @@ def restore(disk: Disk, place: Path) -> None:
             here.write_bytes(disk.files.get(inode, b""))
             inodes[inode] = here.stat().st_ino
             paths[inode] = here
-            if name == "journal":
+            if name.endswith("journal"):  # a divided run has one for each part
                 journals.append(here)
 
     put(disk.root, place)
