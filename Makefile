@@ -21,7 +21,9 @@ CONSUMERS := ai2-olmo-core antlr4-python3-runtime bettermap blobfile convert-hf-
     pyarrow python-dateutil pytorch-lightning pytz recurrentgemma six spmd_types tiktoken timm torchao torchdata \
     torchmetrics torchtitan torchtune typeguard typeshed_client tyro wcwidth xllamacpp xxhash zipp
 
-.PHONY: help setup demo test check fmt docs peers test-peers bench torture clean
+NAMES =
+
+.PHONY: help setup demo test check fmt docs peers headers test-peers bench torture clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +64,9 @@ docs: $(VENV) ## run every code block of the documentation
 	$(BIN)/python -m pytest tests/docs
 
 peers: $(PEERS) ## make .venv-peers
+
+headers: $(PEERS) ## write tests/headers/published anew, or NAMES="..." of it
+	$(PEERS_BIN)/python -m tests.headers.make $(NAMES)
 
 test-peers: $(PEERS) ## load converted checkpoints with the real libraries
 	$(PEERS_BIN)/python -m pytest --numprocesses $(WORKERS) tests/parity

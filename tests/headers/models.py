@@ -37,7 +37,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
-BIAS32 = {"e_score_correction_bias": "float32"}
+BIAS32 = {"e_score_correction_bias": "float32", "expert_bias": "float32"}
 
 
 def _rope(theta: float, **more: Any) -> dict[str, Any]:
@@ -489,7 +489,7 @@ MIXTURES = (
             "num_hidden_layers": 24,
             "layer_types": ["full_attention" if k in (2, 6, 10, 14, 18, 21) else "conv" for k in range(24)],
         },
-        keep={"expert_bias": "float32"},
+        keep=BIAS32,
         memory=True,
     ),
     Model(
@@ -557,7 +557,7 @@ MIXTURES = (
             "mup_enabled": True,
             "max_position_embeddings": 131072,
         },
-        keep={"expert_bias": "float32"},
+        keep=BIAS32,
         memory=True,
     ),
     Model("command-a-plus", "CohereLabs/command-a-plus-05-2026", "Cohere2Moe", DEFAULTS, memory=True),
