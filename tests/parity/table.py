@@ -22,6 +22,7 @@ MORE = {
     "deepseek_v3/fp8": "DeepSeek's own formula, bit for bit, and transformers' dequantised logits (`test_fp8.py`)",
     "olmo/core": "OLMo-core's own converter, tensor for tensor, and its models (`test_olmo_core.py`)",
     "recurrent_gemma/": "the recurrentgemma library's model (`test_state_space.py`)",
+    "gemma/flax": "the einsums of Google DeepMind's modules (`test_gemma.py`)",
     "gpt_oss/mxfp4": "transformers' own dequantiser, tensor for tensor, and its logits (`test_gpt_oss.py`)",
     "gpt_oss/openai": "transformers' own loader of MXFP4, and slices as its converter takes them (`test_gpt_oss.py`)",
     "persimmon/": "what transformers' converter makes of it, restated (`test_released.py`)",
