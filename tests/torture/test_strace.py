@@ -15,7 +15,7 @@ from tests.torture.workloads import Workload, tree
 
 CALLS = (
     *("openat", "close", "pwrite64", "write", "fsync", "fallocate", "ftruncate", "rename", "renameat2", "mkdir"),
-    *("unlink", "unlinkat", "rmdir", "chmod", "flock", "sync_file_range", "preadv", "pread64", "newfstatat"),
+    *("unlink", "unlinkat", "rmdir", "chmod", "flock", "sync_file_range", "preadv,preadv2", "pread64", "newfstatat"),
 )
 STRACE = shutil.which("strace")
 
