@@ -34,23 +34,24 @@ def test_as_its_writers_write(case: Case, tmp_path: Path) -> None:
     mapping = tensormap.load(case.mapping)
     for source, target, to in ((published, fused, "fused"), (fused, published, "published")):
         # which side it is, the names say, where there is an expert
-        tensormap.apply(mapping, source, tmp_path / f"to-{to}", to if case.name.startswith("dense") else None)
+        said = dict(case.set if to == "fused" else case.back)
+        tensormap.apply(mapping, source, tmp_path / f"to-{to}", to if case.name.startswith("dense") else None, set=said)
         assert_same(read_safetensors(tmp_path / f"to-{to}"), read_safetensors(target))
         config = _config(case, tmp_path / f"to-{to}")
         assert config | _config(case, target) == config
 
     # and in memory, from the module itself, where a tied head is there a second time
     state, config = model.state_dict(), json.loads((published / "config.json").read_text())
-    there = mapping.convert(state, "published", config=config)
+    there = mapping.convert(state, "published", config=config, set=dict(case.back))
     assert_same({name: Stored.of(each) for name, each in there.items()}, read_safetensors(published))
-    back = mapping.convert(there, "fused", config=config)
+    back = mapping.convert(there, "fused", config=config, set=dict(case.set))
     assert_same({name: Stored.of(each) for name, each in back.items()}, read_safetensors(fused))
 
 
 EXTRA = {
     "deepseek_v3/fused": "model.layers.3.mlp.experts.0.up_proj.weight",
     "glm4_moe/fused": "model.layers.3.eh_proj.weight",
-    "glm4_moe_lite/fused": "model.layers.3.shared_head.norm.weight",
+    "glm4_moe_lite/fused": "model.layers.3.mlp.experts.0.up_proj.weight",
     "qwen3_next/fused": "mtp.layers.0.mlp.experts.0.up_proj.weight",
     "ernie4_5_moe/fused": "model.mtp_block.0.self_attn.q_proj.weight",
     "nemotron_h/fused": "mtp.layers.0.norm.weight",
@@ -58,6 +59,7 @@ EXTRA = {
     "qwen3_5_moe/fused": "mtp.layers.0.mlp.experts.0.up_proj.weight",
     "mimo_v2_flash/fused": "model.mtp.layers.0.input_layernorm.weight",
     "hy_v3/fused": "model.layers.3.mlp.experts.0.up_proj.weight",
+    "bailing_hybrid/fused": "model.layers.3.mlp.experts.0.up_proj.weight",
     "axk1/fused": "model.layers.0.post_mlp_layernorm.weight",
 }
 FIRST = {case.mapping: case for case in reversed(CASES)}

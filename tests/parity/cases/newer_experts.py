@@ -27,6 +27,10 @@ DELTA = {
     "linear_value_head_dim": 10,
 }
 MIMO = {"num_key_value_heads": 1, "v_head_dim": 6, "n_routed_experts": 6, "num_experts_per_tok": 2}
+LINEAR = {key: value for key, value in LATENT.items() if key != "q_lora_rank"} | NARROW
+LINEAR |= {"num_local_experts": 5, "num_experts_per_tok": 2}
+KIMI = LINEAR | {"linear_head_dim": 8, "linear_num_heads": 4, "num_hidden_layers": 5, "q_lora_rank": None}
+BAILING = LINEAR | {"head_dim": 8, "n_group": 1, "topk_group": 1, "layer_group_size": 3}
 
 CASES = (
     _case("plain", "mellum", "Mellum", BODY, NAMED, NARROW),
@@ -86,4 +90,21 @@ CASES = (
     _case("plain", "kolibri1", "Kolibri1", BODY, NAMED, NARROW, SHARED, WINDOWS),
     _case("plain", "axk1", "AXK1", LATENT, ROUTED),
     _case("mixed-biases", "axk1", "AXK1", LATENT, ROUTED, BIASED, MIXED),
+    _case("plain", "kimi_linear", "KimiLinear", KIMI, back={"dense": "block_sparse_moe"}),
+    _case(
+        "biases",
+        "kimi_linear",
+        "KimiLinear",
+        KIMI,
+        BIASED,
+        MIXED,
+        {
+            "q_lora_rank": 20,
+            "num_hidden_layers": 3,
+            "layer_types": ["full_attention", "linear_attention", "full_attention"],
+        },
+        back={"dense": "block_sparse_moe"},
+    ),
+    _case("plain", "bailing_hybrid", "BailingHybrid", BAILING),
+    _case("mixed-biases", "bailing_hybrid", "BailingHybrid", BAILING, BIASED, MIXED, {"layer_group_size": 2}),
 )
