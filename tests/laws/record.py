@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+import tensormap
 from tests.laws.headers import RECORD, Header, headers, text_of
-from tests.parity.cases import all_cases
+from tests.parity.cases import all_cases, gguf_decoders
 from tests.parity.harness import Case, build, save
 from tests.parity.optional import peer
 from tests.parity.test_fp8 import CONFIG as FP8
@@ -80,7 +81,7 @@ def recorded(families: tuple[str, ...]) -> Iterator[Header]:
         with tempfile.TemporaryDirectory() as folder:
             save(case, Path(folder))
             yield _header(str(case), case.mapping, case.here, case.to, dict(case.set), dict(case.back), Path(folder))
-    for make in (_flux, _autoencoders, _fp8):
+    for make in (_published, _flux, _autoencoders, _fp8):
         yield from make(families)
 
 
@@ -97,6 +98,20 @@ def _header(
     config.pop("transformers_version", None)
     config.pop("_diffusers_version", None)
     return Header(name, mapping, here, to, settings, back, config, dict(sorted(tensors.items())))
+
+
+def _published(families: tuple[str, ...]) -> Iterator[Header]:
+    """Yield models in layouts that no library of the parity tests saves, brought there by another mapping."""
+    for case in gguf_decoders.PUBLISHED_CASES:
+        if families and not case.mapping.startswith(families):
+            continue
+        mapping, side = gguf_decoders.VIA[str(case)]
+        with tempfile.TemporaryDirectory() as folder:
+            save(case, Path(folder) / "here")
+            tensormap.apply(mapping, Path(folder) / "here", Path(folder) / "published", to=side)
+            yield _header(
+                str(case), case.mapping, case.here, case.to, dict(case.set), dict(case.back), Path(folder) / "published"
+            )
 
 
 def _flux(families: tuple[str, ...]) -> Iterator[Header]:
