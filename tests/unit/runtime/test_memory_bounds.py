@@ -15,10 +15,11 @@ from tests.unit.runtime.plans import Bench
 
 _RUN = """
 import pickle, resource, sys
-from tensormap.runtime import execute
+from concurrent.futures import ThreadPoolExecutor
+from tensormap.runtime import delegate, divided, execute, part
 plan = pickle.load(open(sys.argv[1], "rb"))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-execute.run(plan, sys.argv[2], workers=2)
+{}
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
@@ -73,13 +74,27 @@ def mean(bench: Bench) -> tuple[str, tuple[int, ...], list[Step]]:
     return "float32", (1 << 22,), [Compute((1 << 22,), regions, formula, Region(0, 0, (1,)))]
 
 
-@pytest.mark.parametrize("make", [transpose, column, near_column, interleaved, cast, mean])
-def test_peak_memory(tmp_path, make):
-    bench = Bench(tmp_path)
+WHOLE = "execute.run(plan, sys.argv[2], workers=2)"
+PART = "part.run_part(plan, sys.argv[2], divided.Part(1, 1), workers=2)"
+JOB = "execute.run(plan, sys.argv[2], workers=2, executor=ThreadPoolExecutor(1))"
+
+
+def peak(folder: Path, make, statement: str) -> int:
+    """Return by how many KB a process grew that did this with a plan."""
+    bench = Bench(folder)
     dtype, shape, steps = make(bench)
     bench.output("out.bin", [("t", dtype, shape)], steps)
-    path = Path(tmp_path, "plan.pickle")
+    path = Path(folder, "plan.pickle")
     path.write_bytes(pickle.dumps(bench.plan()))
-    command = [sys.executable, "-c", _RUN, str(path), str(tmp_path / "target")]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert int(out) < 50_000  # KB above numpy and Python themselves, which take 35 MB
+    command = [sys.executable, "-c", _RUN.format(statement), str(path), str(folder / "target")]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.parametrize("make", [transpose, column, near_column, interleaved, cast, mean])
+def test_peak_memory(tmp_path, make):
+    assert peak(tmp_path, make, WHOLE) < 50_000  # KB above numpy and Python themselves, which take 35 MB
+
+
+@pytest.mark.parametrize("statement", [PART, JOB], ids=["part", "job"])
+def test_jobs_take_no_more(tmp_path, statement):
+    assert peak(tmp_path, transpose, statement) < 50_000
