@@ -1,9 +1,10 @@
-"""Checkpoints to measure with: random weights in the shapes of real families, or headers alone. Safetensors shards."""
+"""Checkpoints to measure with: random weights, real shapes. `python -m benchmarks.checkpoint KIND PATH NUMBER [DTYPE]`."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def llama(folder: Path, size: int, dtype: str = "bfloat16", shards: int = 4) -> 
 
 def experts(folder: Path, size: int, dtype: str = "bfloat16", shards: int = 4) -> None:
     """Write a Qwen3-MoE of about `size` bytes with 64 experts to a layer, each expert's matrices tensors of their own."""
-    layer: dict[str, tuple[int, ...]] = {**_attention(), "mlp.gate.weight": (EXPERTS, HIDDEN)}
+    norms = {f"self_attn.{each}_norm.weight": (HEAD,) for each in "qk"}
+    layer: dict[str, tuple[int, ...]] = {**_attention(), **norms, "mlp.gate.weight": (EXPERTS, HIDDEN)}
     for number in range(EXPERTS):
         for name, shape in (
             ("gate", (EXPERT_INNER, HIDDEN)),
@@ -40,13 +42,19 @@ def experts(folder: Path, size: int, dtype: str = "bfloat16", shards: int = 4) -
             layer[f"mlp.experts.{number}.{name}_proj.weight"] = shape
     tensors, layers = _decoder(layer, size // BY_NAME[dtype].size)
     config = _config("qwen3_moe", "Qwen3MoeForCausalLM", layers, dtype)
-    write(folder, tensors, dtype, shards, config | {"num_experts": EXPERTS, "moe_intermediate_size": EXPERT_INNER})
+    mixture = {
+        "num_experts": EXPERTS,
+        "num_experts_per_tok": 8,
+        "moe_intermediate_size": EXPERT_INNER,
+        "mlp_only_layers": [],
+    }
+    write(folder, tensors, dtype, shards, config | mixture)
 
 
 def single(folder: Path, size: int, dtype: str = "bfloat16") -> None:
     """Write one tensor of about `size` bytes."""
     columns = HIDDEN * 8
-    write(folder, [("weight", (size // BY_NAME[dtype].size // columns, columns))], dtype, 1)
+    write(folder, [("weight", (size // BY_NAME[dtype].size // columns // 2 * 2, columns))], dtype, 1)
 
 
 def tiny(folder: Path, count: int) -> None:
@@ -138,3 +146,9 @@ def _product(shape: tuple[int, ...]) -> int:
     for size in shape:
         count *= size
     return count
+
+
+MAKERS = {"llama": llama, "experts": experts, "single": single, "tiny": tiny}
+
+if __name__ == "__main__":
+    MAKERS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])  # type: ignore[operator]

@@ -7,6 +7,7 @@ import shutil
 import statistics
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,17 +20,38 @@ class Timing:
     cpu: list[float] = field(default_factory=list)
     peak: float = 0.0
 
+    @property
+    def median(self) -> float:
+        """The median of the wall seconds."""
+        return statistics.median(self.wall)
+
+    @property
+    def best(self) -> float:
+        """The least of the wall seconds."""
+        return min(self.wall)
+
+    @property
+    def busy(self) -> float:
+        """The median of the CPU seconds."""
+        return statistics.median(self.cpu)
+
     def ratios(self, other: Timing) -> tuple[float, float]:
         """Return the median of the ratios of runs that were neighbours, and best against best."""
-        paired = [mine / its for mine, its in zip(self.wall, other.wall, strict=True)]
-        return statistics.median(paired), min(self.wall) / min(other.wall)
+        paired = [mine / its for mine, its in zip(self.wall, other.wall, strict=False)]
+        return statistics.median(paired), self.best / other.best
 
 
-def rounds(commands: dict[str, list[str]], target: Path, count: int) -> dict[str, Timing]:
-    """Run every command `count` times in turns, each on a `target` that does not exist; the first, unmeasured turn warms up."""
+def rounds(
+    commands: Mapping[str, Sequence[str]], target: Path, count: int, fewer: Mapping[str, int] | None = None
+) -> dict[str, Timing]:
+    """Run every command `count` times in turns, each on a `target` that does not exist; the first, unmeasured turn warms up.
+    Those of `fewer` run that often only.
+    """
     timings = {name: Timing() for name in commands}
     for number in range(count + 1):
         for name, command in commands.items():
+            if number > (fewer or {}).get(name, count):
+                continue
             shutil.rmtree(target, ignore_errors=True)
             wall, cpu, peak = run(command)
             if number:
@@ -40,10 +62,10 @@ def rounds(commands: dict[str, list[str]], target: Path, count: int) -> dict[str
     return timings
 
 
-def run(command: list[str]) -> tuple[float, float, float]:
-    """Return a command's wall seconds, CPU seconds and peak resident MB."""
+def run(command: Sequence[str]) -> tuple[float, float, float]:
+    """Return a command's wall seconds, CPU seconds and peak resident MB, its children's with them."""
     started = time.perf_counter()
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -52,13 +74,18 @@ def run(command: list[str]) -> tuple[float, float, float]:
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def table(timings: dict[str, Timing], base: str) -> str:
-    """Return the timings as text, each against the command `base`."""
-    lines = [f"{'':28} {'median s':>9} {'best s':>7} {'x ' + base:>9} {'best/best':>9} {'CPU s':>7} {'peak MB':>8}"]
-    for name, timing in timings.items():
-        paired, best = timing.ratios(timings[base])
-        median, cpu = statistics.median(timing.wall), statistics.median(timing.cpu)
-        lines.append(
-            f"{name:28} {median:9.2f} {min(timing.wall):7.2f} {paired:9.2f} {best:9.2f} {cpu:7.2f} {timing.peak:8.0f}"
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table as Markdown, numbers to the right."""
+    texts = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(column), *(len(row[k]) for row in texts)) for k, column in enumerate(columns)]
+    right = [all(isinstance(row[k], int | float) or row[k] == "-" for row in rows) for k in range(len(columns))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(cells, widths, right, strict=True)
         )
-    return "\n".join(lines)
+        return f"| {' | '.join(padded)} |"
+
+    rule = [f"{'-' * (width - 1)}:" if number else "-" * width for width, number in zip(widths, right, strict=True)]
+    return "\n".join([line(columns), line(rule), *map(line, texts)])
