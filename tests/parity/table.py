@@ -20,6 +20,7 @@ MORE = {
     "meta/": "transformers' own converter and Meta's forward pass (`tests/acceptance`)",
     "megatron/": "Megatron-Core's forward pass (`test_megatron.py`)",
     "deepseek_v3/fp8": "DeepSeek's own formula, bit for bit, and transformers' dequantised logits (`test_fp8.py`)",
+    "mlx/": "mlx-lm, which loads it strictly and computes the same (`test_mlx.py`)",
     "olmo/core": "OLMo-core's own converter, tensor for tensor, and its models (`test_olmo_core.py`)",
     "recurrent_gemma/": "the recurrentgemma library's model (`test_state_space.py`)",
     "gemma/flax": "the einsums of Google DeepMind's modules (`test_gemma.py`)",
