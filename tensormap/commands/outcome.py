@@ -54,7 +54,9 @@ class Command(click.Command):
         except BrokenPipeError:
             ctx.exit(PIPE)
         except OSError as error:
-            ctx.exit(_report(ctx, [disk(error)], DISK))
+            _report(ctx, [disk(error)], DISK)
+            _say_how_it_stands(ctx)
+            ctx.exit(DISK)
         except KeyboardInterrupt:
             _interrupted(ctx, INTERRUPTED, "interrupted")
         except Terminated:
@@ -96,10 +98,19 @@ def _report(ctx: click.Context, findings: tuple[Diagnostic, ...] | list[Diagnost
 
 
 def _interrupted(ctx: click.Context, code: int, what: str) -> NoReturn:
+    terminal.err(f"\n{what}")
+    _say_how_it_stands(ctx)
+    ctx.exit(code)
+
+
+def _say_how_it_stands(ctx: click.Context) -> None:
     """Say how far a run came, and how it goes on where there is something to go on from."""
     stands = ctx.meta.get("tensormap.stands")
-    terminal.err(f"\n{what}")
-    match stands and stands():
+    try:
+        how = stands and stands()
+    except OSError:  # the disk that ended the run, perhaps
+        return
+    match how:
         case "resumable":
             arguments = [each for each in ctx.meta["tensormap.args"] if each not in _NOT_WITH_RESUME]
             terminal.err("the target is as it was; to go on from here:")
@@ -112,7 +123,6 @@ def _interrupted(ctx: click.Context, code: int, what: str) -> NoReturn:
             terminal.err("the target is as it was, and no file was finished")
         case _:
             pass
-    ctx.exit(code)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,34 @@ def test_a_disk_that_fills_up_meanwhile(large, small_disk, overwrite, monkeypatc
     assert beside(target) == []  # files are made of full size before the first is finished
 
 
+def test_a_disk_that_fails_late_says_how_to_go_on(made, place):
+    """The printed command is run, on a disk that is well again."""
+    program = """
+import errno, itertools, os, sys
+fsync, calls = os.fsync, itertools.count()
+def fail(descriptor):
+    if next(calls) >= 9:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return fsync(descriptor)
+os.fsync = fail
+from tensormap.cli import cli
+cli(sys.argv[1:], prog_name="tensormap")
+"""
+    work = made["safetensors"]
+    target = prepared(place / "p", overwrite=False)
+    arguments = [sys.executable, "-c", program, *command(work, target)[3:]]
+    done = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 4
+    said = done.stderr.splitlines()
+    assert said[0].startswith("error[disk]: `")
+    assert said[0].endswith("input/output error")
+    assert said[-2] == "the target is as it was; to go on from here:"
+    again = [sys.executable, "-m", *shlex.split(said[-1])]
+    done = subprocess.run(again, env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=60)
+    assert "had been written before" in done.stdout
+    assert tree(target) == work.whole
+
+
 def test_a_limit_of_file_sizes(large, place):
     """SIGXFSZ is not what ends it."""
     target = prepared(place / "p", overwrite=True)
@@ -81,6 +110,7 @@ def test_a_limit_of_file_sizes(large, place):
     )
     assert done.returncode == 4
     assert "file too large" in done.stderr
+    assert done.stderr.endswith("the target is as it was, and no file was finished\n")
     assert ".pt`" in done.stderr
     assert tree(target) == OLD
     assert beside(target) == []
