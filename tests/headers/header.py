@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,18 @@ class Header:
         lines.extend(f"{template} {dtype} {list(shape)}" for template, dtype, shape in collapse(self.tensors))
         return "\n".join(lines) + "\n"
 
+    def first(self, layers: int) -> Header:
+        """Return the same model with its first layers only."""
+        count = self.config.get("num_hidden_layers")
+        found = {name: each for name, each in self.tensors.items() if _layer(name) < layers}
+        config = {
+            key: value[:layers] if isinstance(value, list) and len(value) == count else value
+            for key, value in self.config.items()
+        }
+        config |= {key: layers for key in ("num_hidden_layers",) if key in config}
+        config |= {key: 0 for key in ("num_nextn_predict_layers",) if key in config}
+        return replace(self, tensors=found, config=config)
+
     def write(self, folder: Path) -> None:
         """Write the checkpoint into a folder: its real header and config, and a hole where the data would be."""
         folder.mkdir(parents=True)
@@ -88,6 +100,12 @@ class Header:
             file.truncate(layout.size)
         if self.config:
             (folder / "config.json").write_text(json.dumps(self.config))
+
+
+def _layer(name: str) -> int:
+    """Return the number of the layer that a tensor belongs to; -1 outside of layers."""
+    found = re.search(r"\blayers\.([0-9]+)\.", name)
+    return int(found[1]) if found else -1
 
 
 def expand(template: str) -> Iterator[str]:

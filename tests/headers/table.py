@@ -29,6 +29,7 @@ class Row:
     unwritten: tuple[str, ...] = ()
     dtype: str | None = None
     large: bool = False  # planned by `make torture`
+    layers: int = 0  # so many layers of a large one are planned by `make test`
 
     def __str__(self) -> str:
         said = "".join(f"-{key}={value}" for key, value in self.set.items())
@@ -75,14 +76,14 @@ FUSED = (
     _fused("qwen2_moe", "qwen1.5-moe-a2.7b"),
     _fused("qwen3_moe", "qwen3-30b-a3b"),
     _fused("qwen3_next", "qwen3-next-80b-a3b"),
-    _fused("axk1", "a.x-k1", large=True),
-    _fused("flint", "flint", large=True),
-    _fused("hy_v3", "hy3-preview", large=True),
-    _fused("kolibri1", "kolibri-1", large=True),
-    _fused("laguna", "laguna-xs.2", large=True),
+    _fused("axk1", "a.x-k1", large=True, layers=6),
+    _fused("flint", "flint", large=True, layers=6),
+    _fused("hy_v3", "hy3-preview", large=True, layers=6),
+    _fused("kolibri1", "kolibri-1", large=True, layers=6),
+    _fused("laguna", "laguna-xs.2", large=True, layers=6),
     _fused("mellum", "mellum2-12b-a2.5b"),
-    _fused("mimo_v2_flash", "mimo-v2-flash", large=True),
-    _fused("qwen3_5_moe", "qwen3.5-35b-a3b", large=True),
+    _fused("mimo_v2_flash", "mimo-v2-flash", large=True, layers=6),
+    _fused("qwen3_5_moe", "qwen3.5-35b-a3b", large=True, layers=6),
     _fused("solar_open", "solar-open-100b"),
 )
 
@@ -202,7 +203,7 @@ REST = (
     Row("clip/openai", "clip-vit-base-patch32", "openai", other="clip-vit-base-patch32.open_clip"),
     Row("codegen/gptj", "gpt-j-6b", "codegen"),
     Row("dbrx/mlx", "dbrx", "mlx"),
-    Row("deepseek_v3/fp8", "deepseek-v3.fp8", "bf16", back=None, other="deepseek-v3.bf16", large=True),
+    Row("deepseek_v3/fp8", "deepseek-v3.fp8", "bf16", back=None, other="deepseek-v3.bf16", large=True, layers=6),
     Row("dinov2/facebook", "dinov2-base", "facebook", other="dinov2-base.facebook"),
     Row("flux/bfl", "flux.1-dev", "bfl"),
     Row("gemma/pytorch", "gemma-2b", "pytorch", back={"d": 256, "family": "gemma"}),

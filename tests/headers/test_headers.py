@@ -77,17 +77,21 @@ def assert_known_to_llama_cpp(folder: Path) -> None:
 
 
 def _rows() -> list[Any]:
-    return [pytest.param(row, id=str(row), marks=[pytest.mark.torture] if row.large else []) for row in ROWS]
+    full = [pytest.param(row, 0, id=str(row), marks=[pytest.mark.torture] if row.large else []) for row in ROWS]
+    return [*full, *(pytest.param(row, row.layers, id=f"{row}-{row.layers}-layers") for row in ROWS if row.layers)]
 
 
-@pytest.mark.parametrize("row", _rows())
-def test_there_and_back(row: Row, tmp_path: Path) -> None:
-    header = Header.read(row.header)
+@pytest.mark.parametrize(("row", "layers"), _rows())
+def test_there_and_back(row: Row, layers: int, tmp_path: Path) -> None:
+    def read(name: str) -> Header:
+        return Header.read(name).first(layers) if layers else Header.read(name)
+
+    header = read(row.header)
     header.write(tmp_path / "here")
     mapping = tensormap.load(row.mapping)
     there = tensormap.plan(mapping, tmp_path / "here", to=row.to, set=row.set, dtype=row.dtype)
     if row.other is not None:
-        assert_same(written(there), without(Header.read(row.other).tensors, row.unwritten))
+        assert_same(written(there), without(read(row.other).tensors, row.unwritten))
     if row.back is None:
         return
     stage(there, tmp_path / "there")
@@ -100,3 +104,7 @@ def test_there_and_back(row: Row, tmp_path: Path) -> None:
 
 def test_every_mapping_is_here() -> None:
     assert {row.mapping for row in ROWS} == set(library.bundled())
+
+
+def test_every_mapping_is_planned_in_every_run() -> None:
+    assert {row.mapping for row in ROWS if not row.large or row.layers} == {row.mapping for row in ROWS}
