@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tests.laws.cases import cases
 from tests.laws.headers import Header
 from tests.laws.legs import Leg, back_settings, plan_leg
 from tests.laws.mutate import Mutant, walk
+from tests.laws.trips import with_more
 from tests.laws.values import Array, Codes, Unequal, codes, freed, run
 
 ROOT = Path(str(files("tensormap") / "mappings"))
@@ -112,7 +113,7 @@ def original(name: str) -> m.Mapping:
     return resolved(name)
 
 
-@cache
+@lru_cache(maxsize=32)
 def ways(header: Header) -> tuple[Way, ...]:
     """Convert a case both ways with the mapping as it is."""
     mapping = original(header.mapping)
@@ -165,7 +166,7 @@ def judge(name: str, mutant: Mutant) -> Verdict:
         for rule in before.rules
         if rule.span.source.name == mutant.file and rule.span.start < mutant.end and mutant.start < rule.span.end
     ]
-    held = sorted(cases()[name], key=lambda each: sum(_size(shape) for _, shape in each.tensors.values()))
+    held = _in_order(name)
     reaching = [each for each in held if not rules or _reached(each).intersection(rules)]
     for header in reaching or held[:1]:
         for way in ways(header):
@@ -184,6 +185,26 @@ def judge(name: str, mutant: Mutant) -> Verdict:
                 if _outcome(changed, way, said) != _outcome(before, way, said):
                     return Verdict("config", header.name, "another config", way.to)
     return Verdict("nobody" if reaching else "unreached")
+
+
+@cache
+def _in_order(name: str) -> tuple[Header, ...]:
+    """Return a mapping's cases, small ones first, and before all others those that reach a rule which none before them does."""
+    left = sorted(cases()[name], key=lambda each: sum(_size(shape) for _, shape in each.tensors.values()))
+    for header in tuple(left[:2]):
+        both = ways(header)
+        if len(both) == 2:
+            left.extend(with_more(header, both[0].leg, both[1].leg))
+    first: list[Header] = []
+    seen: set[tuple[str, int, int]] = set()
+    while left:
+        best = max(left, key=lambda each: len(_reached(each) - seen))
+        if not _reached(best) - seen:
+            break
+        first.append(best)
+        seen |= _reached(best)
+        left.remove(best)
+    return (*first, *left)
 
 
 def _compared(changed: m.Mapping, header: Header, way: Way) -> Verdict | None:

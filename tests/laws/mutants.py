@@ -1,5 +1,5 @@
-"""Runs the mutants: `python -m tests.laws.mutants [family ...]` judges every mutant of these mappings, or of all; prints a table, and
-lists those that nobody notices.
+"""Runs the mutants: `python -m tests.laws.mutants [family ...]` judges every mutant of these mappings, or of all; prints a table,
+and lists those that nobody notices.
 
 `--sample N` takes N of them by chance, the same for the same seed; `--keep FILE` keeps the verdicts, one JSON line each;
 `--page` makes `docs/mutation.md` of kept verdicts. A file of `common/` is judged with every mapping that includes it, until one
@@ -19,8 +19,14 @@ from pathlib import Path
 from tensormap import library
 from tensormap.diagnostics import Source
 from tests.laws.cases import cases
-from tests.laws.judge import ROOT, Verdict, files_of, judge, ways
+from tests.laws.judge import ROOT, Verdict, files_of, judge
 from tests.laws.mutate import Mutant, mutants
+
+AT_ONCE = 60
+"""Mutants of a task: a worker says what it found after so many."""
+
+ENOUGH = 6
+"""With how many of the mappings that include a file a mutant is judged."""
 
 Judged = tuple[str, Mutant, Verdict]
 
@@ -47,21 +53,24 @@ def tasks(families: Sequence[str] = (), sample: int = 0, seed: int = 0) -> list[
         every = [each for file in sorted(found) for each in found[file]]
         chosen = set(random.Random(seed).sample(every, min(sample, len(every))))
         found = {file: tuple(each for each in held if each in chosen) for file, held in found.items()}
-    return [Task(file, tuple(wanted[file]), held) for file, held in sorted(found.items()) if held]
+    return [
+        Task(file, tuple(wanted[file]), held[start : start + AT_ONCE])
+        for file, held in sorted(found.items())
+        for start in range(0, len(held), AT_ONCE)
+    ]
 
 
 def judged(task: Task) -> list[Judged]:
     """Judge the mutants of a task: with one mapping after the other, until one notices."""
     left = list(task.mutants)
     found: dict[Mutant, Judged] = {}
-    for name in task.users:
+    for name in task.users[:ENOUGH]:
         for mutant in left:
             verdict = judge(name, mutant)
             held = found.get(mutant)
             if held is None or verdict.noticed or held[2].by == "unreached" or verdict.by == "nobody":
                 found[mutant] = (name, mutant, verdict)
         left = [each for each in left if not found[each][2].noticed]
-        ways.cache_clear()  # the arrays of one mapping at a time
         if not left:
             break
     return [found[each] for each in task.mutants]

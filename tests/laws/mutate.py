@@ -25,7 +25,6 @@ KINDS = {
     "config": "a line of the config is left out, or says another value",
     "arithmetic": "another operator",
     "dtype": "another dtype",
-    "way": "an equation is read one way only",
 }
 
 
@@ -40,6 +39,7 @@ class Mutant:
     end: int
     old: str
     new: str
+    before: str = ""  # the text in front, to the beginning of the line
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} {self.kind} at {self.start}: `{_short(self.old)}` -> `{_short(self.new)}`"
@@ -54,7 +54,9 @@ def mutants(source: Source) -> tuple[Mutant, ...]:
     found: dict[str, Mutant] = {}
     for kind, span, new in _edits(parse(source)):
         old = source.text[span.start : span.end]
-        made = Mutant(source.name, source.text.count("\n", 0, span.start) + 1, kind, span.start, span.end, old, new)
+        line = source.text.count("\n", 0, span.start) + 1
+        before = source.text[source.text.rfind("\n", 0, span.start) + 1 : span.start]
+        made = Mutant(source.name, line, kind, span.start, span.end, old, new, before)
         text = made.text(source.text)
         if text != source.text:
             found.setdefault(text, made)
@@ -96,9 +98,6 @@ def _statement(node: syntax.Statement) -> Iterator[Edit]:
 
 def _rule(node: syntax.Rule) -> Iterator[Edit]:
     yield "drop", node.span, ""
-    if node.arrow == "<->" and not _is_nothing(node.left) and not _is_nothing(node.right):
-        at = _between(node)
-        yield "way", at, _text(at).replace("<->", "->")
     for terms in (node.left, node.right):
         for one, other in pairwise(terms):
             yield "order", Span(one.span.source, one.span.start, other.span.end), _swapped(one.span, other.span)
@@ -251,14 +250,6 @@ def _names_swapped(one: syntax.Term, other: syntax.Term) -> Iterator[Edit]:
 
 def _distance(axis: syntax.Axis, name: str, axes: Sequence[syntax.Axis]) -> int:
     return min(abs(each.span.start - axis.span.start) for each in axes if each.name == name)
-
-
-def _is_nothing(terms: Sequence[syntax.Term]) -> bool:
-    return all(isinstance(each.value, syntax.Tensor) and each.value.template.parts == ("_",) for each in terms)
-
-
-def _between(node: syntax.Rule) -> Span:
-    return Span(node.span.source, node.left[-1].span.end, node.right[0].span.start)
 
 
 def _both(one: Any, other: Any) -> Span:

@@ -61,16 +61,26 @@ def extended(header: Header) -> Iterator[Trip]:
         back = plan_leg(mapping, header.here, there.tensors, there.config, settings)
     except CheckpointError:
         return
-    for start, end, leg, said, more, config in (
-        (header.here, header.to, there, header.set, settings, header.config),
-        (header.to, header.here, back, settings, header.set, there.config),
+    for each in with_more(header, there, back):
+        one = plan_leg(mapping, each.to, each.tensors, each.config, each.set)
+        other = plan_leg(mapping, each.here, one.tensors, one.config, each.back)
+        yield trip(f"{each.name}, from {each.here}", one, other)
+
+
+def with_more(header: Header, there: Leg, back: Leg) -> Iterator[Header]:
+    """Yield a case from both sides with every tensor beside its own that a rule drops, or checks and leaves out."""
+    settings = back_settings(header.set, header.back)
+    for leg, turned in (
+        (there, replace(header, back=settings)),
+        (
+            back,
+            replace(header, here=header.to, to=header.here, set=settings, back=header.set, config=back.bound.config),
+        ),
     ):
         found = _left_out(leg)
         if found:
-            tensors = {**_tensors(leg), **found}
-            one = plan_leg(mapping, end, tensors, config, said)
-            other = plan_leg(mapping, start, one.tensors, one.config, more)
-            yield trip(f"{header.name}, from {start} with {len(found)} more", one, other)
+            name = f"{header.name}-with-{len(found)}-more"
+            yield replace(turned, name=name, tensors={**_tensors(leg), **found})
 
 
 def cast(header: Header, wanted: str) -> Header:

@@ -1,0 +1,53 @@
+"""Mutants that nobody notices, and why: kept in `survivors.txt`, a line for each edit of a file."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from tests.laws.mutate import Mutant
+
+KEPT = Path(__file__).parent / "survivors.txt"
+
+REASONS = {
+    "equivalent": "another way to write the same thing",
+    "words": "says something to people, or what a file is called, and nothing to a conversion",
+    "fallback": "stands for a key that is missing; a small model contradicts the number of a published one either way",
+    "redundant": "another line says the same of every case",
+    "weaker": "lets pass what the mapping refuses: only a damaged checkpoint would show it",
+    "unreached": "no case has such a model: not proved by anything here",
+    "open": "a case is missing",
+}
+"""Why a mutant may survive. The last two are debts."""
+
+Edit = tuple[str, str, str, str]
+
+
+def edit(mutant: Mutant) -> Edit:
+    """Return what a mutant is but for its place, which moves."""
+    return mutant.file, mutant.kind, " ".join(mutant.old.split()), " ".join(mutant.new.split())
+
+
+@cache
+def kept() -> dict[Edit, str]:
+    """Return the reasons of all survivors that are known."""
+    found: dict[Edit, str] = {}
+    for line in KEPT.read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            file, kind, old, new, reason = line.split("\t")
+            assert reason.split(":")[0] in REASONS, line
+            found[file, kind, old, new] = reason
+    return found
+
+
+def reason(mutant: Mutant) -> str | None:
+    """Return why a mutant survives, None if nobody has said it yet."""
+    if _in_constant(mutant):
+        return "equivalent: the axes of a constant have no order"
+    return kept().get(edit(mutant))
+
+
+def _in_constant(mutant: Mutant) -> bool:
+    """Say whether two axes of a constant change places."""
+    return mutant.kind == "axes" and re.search(r"(^|[ ,>-])(-?[0-9][0-9.e]*|_) \[$", mutant.before) is not None
