@@ -286,6 +286,7 @@ def apply(
     discard: bool = False,
     checksum: bool = False,
     trust_crc: bool = False,
+    sync: bool = True,
     part: tuple[int, int] | None = None,
     executor: Executor | None = None,
     progress: Any = None,
@@ -294,7 +295,8 @@ def apply(
 
     The target appears when it is whole; what was there before stays until then. With `part=(3, 16)` only what is missing of the
     third of sixteen parts is made; when all are, anywhere and in any order, `finalize` lets the target appear. `executor`, of the
-    kind of `concurrent.futures`, does jobs of a file each, on any machines that see source and target. Raises as `plan` does,
+    kind of `concurrent.futures`, does jobs of a file each, on any machines that see source and target. Without `sync` the target
+    appears before its data are on the disk, as with `cp`: a power failure soon after may lose some. Raises as `plan` does,
     BusyError where another run holds the target or an interrupted one waits, and OSError for the disk.
     """
     if isinstance(mapping, Plan):
@@ -310,6 +312,8 @@ def apply(
     if part is not None:
         if executor is not None:
             raise TypeError("an executor divides a whole run: give a part or an executor")
+        if not sync:
+            raise TypeError("a part is noted as made when it is on the disk: no sync goes with a whole run")
         if discard:
             raise TypeError("other parts may be at work: discard goes with a whole run")
         return _apply_part(
@@ -335,6 +339,7 @@ def apply(
             discard=discard,
             checksum=checksum,
             trust_crc=trust_crc,
+            sync=sync,
             executor=executor,
             progress=progress,
             **more,

@@ -108,6 +108,7 @@ def plan_option(says: str) -> options.Decorator:
 @click.option("--overwrite", is_flag=True, help="Replace a target that exists, once the new one is complete.")
 @click.option("--checksum", is_flag=True, help="Write SHA256SUMS, for `sha256sum -c`.")
 @click.option("--trust-crc", is_flag=True, help="Do not check the checksums that torch files carry.")
+@click.option("--no-sync", is_flag=True, help="Publish before the data are on the disk, as cp does.")
 @options.running
 @options.json_option
 @options.quiet_option
@@ -138,6 +139,9 @@ def apply(
     ctx.meta["tensormap.stands"] = lambda: _stands(target) if part is None else "part"
     if given["resume"] and (given["discard"] or given["overwrite"]):
         raise click.UsageError("--resume goes on with what --discard and --overwrite remove: give one of them", ctx)
+    given["sync"] = not given.pop("no_sync")
+    if part is not None and not given["sync"]:
+        raise click.UsageError("a part is noted as made when it is on the disk: --no-sync goes with a whole run", ctx)
     if part is not None and given["discard"]:
         raise click.UsageError(
             "other parts may be at work: `tensormap finalize --discard` removes what they all left", ctx

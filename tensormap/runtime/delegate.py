@@ -88,7 +88,7 @@ def _do(order: Order) -> Done:
         hire(sources, limits, terms.workers, trust_crc=terms.trust_crc) as staff,
     ):
         verified = verify(plan, staff, bay.watch(None))
-        yard = Yard(plan, bay, limits, checksum=terms.checksum)
+        yard = Yard(plan, bay, limits, checksum=terms.checksum, sync=terms.sync)
         yard.write(staff, bay.watch(None))
         sources.check_unchanged()
         return Done(counted(staff, verified, yard.bytes_written), files, bay.sums)

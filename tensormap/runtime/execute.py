@@ -66,6 +66,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
     discard: bool = False,
     checksum: bool = False,
     trust_crc: bool = False,
+    sync: bool = True,
     executor: Executor | None = None,
     progress: Callback | None = None,
 ) -> Report:
@@ -74,7 +75,8 @@ def run(  # noqa: PLR0913 - what a user may ask for
     `workers` threads (as many as CPUs, 2 to 8) share `memory` bytes for tiles; `tile` bounds a tile's bytes instead.
     `overwrite` replaces a target that is not empty, and the leftover of an interrupted run; `resume` continues that run, with
     its leave to overwrite; `discard` only removes what it left. `checksum` adds a file for `sha256sum -c`; `trust_crc` does not
-    check the records of zips that are read.
+    check the records of zips that are read. Without `sync` the large files are not waited for before the target is published:
+    the system writes them when it likes, and if the power fails meanwhile the target may lack data.
     With an `executor` the work is done by it, in jobs of an output file each; then `workers`, 1 without it, and `memory` are each
     job's. The executor's workers need not be threads nor on this machine, but have to see source and target under the same paths.
     A plan with one output file whose path is empty, and nothing else, makes `target` a file.
@@ -88,8 +90,8 @@ def run(  # noqa: PLR0913 - what a user may ask for
     check(plan, place)
     sources = Sources((plan.root, plan.sources))
     count = threads(workers if executor is None or workers is not None else 1)
-    terms = Terms(count, memory, tile, checksum, trust_crc)
-    staging = Staging(place)
+    terms = Terms(count, memory, tile, checksum, trust_crc, sync)
+    staging = Staging(place, sync=sync)
     staging.make_parents()
     with Lock(staging.lock, place):
         record = staging.recover()
@@ -152,7 +154,7 @@ def _do(plan: Plan, staging: Staging, sources: Sources, terms: Terms, progress: 
     limits = terms.limits
     with hire(sources, limits, terms.workers, trust_crc=terms.trust_crc) as staff:
         verified = verify(plan, staff, progress)
-        yard = Yard(plan, staging, limits, checksum=terms.checksum)
+        yard = Yard(plan, staging, limits, checksum=terms.checksum, sync=terms.sync)
         yard.write(staff, progress)
         return counted(staff, verified, yard.bytes_written)
 

@@ -33,8 +33,9 @@ _TRIES = 10
 class Staging:
     """The staging directory of one target. Made and used by the process that holds the target's lock."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, sync: bool = True) -> None:
         self.target = target
+        self.sync = sync
         self.root = target.parent / f".{target.name}.tensormap"
         self.lock = target.parent / f".{target.name}.tensormap-lock"
         self.content = self.root / "content"
@@ -131,8 +132,9 @@ class Staging:
         return path
 
     def done(self, relative: str, status: os.stat_result, sha256: str | None) -> None:
-        """Note that a file is whole and on the disk."""
-        self.journal.done(relative, status, sha256)
+        """Note that a file is whole and on the disk. What is not waited for may yet be lost, so no run may rest on it."""
+        if self.sync:
+            self.journal.done(relative, status, sha256)
 
     def publish(self) -> None:
         """Give the content its final name, whole and durably. What else is staged may be removed then."""

@@ -21,6 +21,7 @@ class Terms:
     tile: int | None = None
     checksum: bool = False
     trust_crc: bool = False
+    sync: bool = True
 
     @property
     def limits(self) -> Limits:

@@ -45,13 +45,13 @@ class Place(Protocol):
 class Yard:
     """The output files of one run, but those that an interrupted run finished."""
 
-    def __init__(self, plan: Plan, place: Place, limits: Limits, *, checksum: bool = False) -> None:
+    def __init__(self, plan: Plan, place: Place, limits: Limits, *, checksum: bool = False, sync: bool = True) -> None:
         self._plan = plan
         self._place = place
         self._limits = limits
         self._checksum = checksum
         todo = [each for each in plan.outputs if each.path not in place.finished]
-        self._writings = [Writing(each, place.path(each.path)) for each in todo]
+        self._writings = [Writing(each, place.path(each.path), sync=sync) for each in todo]
         self._total = sum(each.layout.size for each in todo)
         self._done = 0
         self._line: Line[Worker] = Line(self._jobs())

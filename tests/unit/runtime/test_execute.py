@@ -963,3 +963,36 @@ def test_more_sources_than_descriptors(bench, monkeypatch):
     plan = bench.plan()
     run(plan, target_of(bench))
     assert (read_tensor(plan, target_of(bench), 0, 0) == np.arange(10)[:, None]).all()
+
+
+# --- without waiting for the disk
+
+
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of what is waited for from now on."""
+    names: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        names.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return names
+
+
+def test_without_sync_no_tensors_are_waited_for(bench, monkeypatch):
+    plan = two_files(bench)
+    names = synced(monkeypatch)
+    run(plan, target_of(bench), sync=False)
+    assert not {"out-0.bin", "out-1.bin"} & set(names)
+    run(plan, bench.root.parent / "waited")
+    assert {"out-0.bin", "out-1.bin"} <= set(names)
+    for name in ("out-0.bin", "out-1.bin"):
+        assert (target_of(bench) / name).read_bytes() == (bench.root.parent / "waited" / name).read_bytes()
+
+
+def test_without_sync_nothing_is_kept_to_be_resumed(bench, monkeypatch):
+    plan = two_files(bench)
+    interrupted(bench, plan, monkeypatch, sync=False)
+    assert left_over(bench) == []
