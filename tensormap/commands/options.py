@@ -89,7 +89,9 @@ _PLANNING: tuple[Decorator, ...] = (
 )
 
 _RUNNING: tuple[Decorator, ...] = (
-    click.option("--workers", metavar="N", type=click.IntRange(1), help="Threads; as many as CPUs without it."),
+    click.option(
+        "--workers", metavar="N", type=click.IntRange(1), help="Threads; as many as CPUs, but 2 to 8, without it."
+    ),
     click.option("--memory", metavar="SIZE", default="64MB", show_default=True, help="Bytes for tiles in flight."),
 )
 

@@ -106,6 +106,8 @@ def _published(staging: Staging, target: Path | str, started: float) -> Report:
 def _nothing(staging: Staging) -> MappingError:
     message = f"no part of a run to {shown(staging.target)} was begun"
     help_ = "`tensormap apply ... --part 1/N` does the first of N"
+    if os.path.lexists(staging.target):
+        help_ = f"{shown(staging.target)} exists: the run may be finished already"
     return MappingError(Diagnostic("no-parts", message, help=(help_,)))
 
 

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 
+import distributed
 import numpy as np
 import pytest
 
@@ -361,7 +362,6 @@ def test_workers_are_checked(bench, plan):
 @contextlib.contextmanager
 def cluster():
     """Two worker processes of a thread each, on this machine."""
-    distributed = pytest.importorskip("distributed", reason="the test extra has it")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="ERROR"
