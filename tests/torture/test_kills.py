@@ -200,7 +200,7 @@ def test_500_kills_of_the_command(place):
 
 def command(work: Workload, target: Path, *more: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "tensormap", "apply", "neox/llama", str(work.source), str(target)),
+        *(sys.executable, "-m", "tensormap", "apply", work.mapping, str(work.source), str(target)),
         *work.options,
         *more,
     ]

@@ -29,6 +29,7 @@ class Workload:
     source: Path
     options: tuple[str, ...]  # for the command line
     whole: Tree = field(repr=False)
+    mapping: str = "neox/llama"
 
 
 def llama(folder: Path, *, layers: int = 2, width: int = 1) -> None:
@@ -71,6 +72,14 @@ def to_safetensors(folder: Path, *, layers: int = 2, width: int = 1) -> Workload
     plan = tensormap.plan("neox/llama", source, "hf", max_shard_size=shard).steps
     assert len(plan.outputs) > 3
     return Workload("safetensors", plan, source, options, _whole(plan, folder))
+
+
+def to_gguf(folder: Path) -> Workload:
+    """A Hugging Face checkpoint to one GGUF file."""
+    source = folder / "llama"
+    llama(source)
+    plan = tensormap.plan("gguf/llama", source, "gguf").steps
+    return Workload("gguf", plan, source, ("--to", "gguf"), _whole(plan, folder), "gguf/llama")
 
 
 def _whole(plan: Plan, folder: Path) -> Tree:
