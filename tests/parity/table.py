@@ -22,6 +22,7 @@ MORE = {
     "deepseek_v3/fp8": "DeepSeek's own formula, bit for bit, and transformers' dequantised logits (`test_fp8.py`)",
     "mlx/": "mlx-lm, which loads it strictly and computes the same (`test_mlx.py`)",
     "olmo/core": "OLMo-core's own converter, tensor for tensor, and its models (`test_olmo_core.py`)",
+    "rwkv/rwkv7": "the authors' package on one side, mlx-lm on the other (`test_state_space.py`)",
     "recurrent_gemma/": "the recurrentgemma library's model (`test_state_space.py`)",
     "gemma/flax": "the einsums of Google DeepMind's modules (`test_gemma.py`)",
     "gpt_oss/mxfp4": "transformers' own dequantiser, tensor for tensor, and its logits (`test_gpt_oss.py`)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import tensormap
@@ -39,3 +40,51 @@ def test_griffin(tmp_path: Path) -> None:
     with torch.no_grad():
         found, _ = twin(tokens, torch.arange(tokens.shape[1]).expand(tokens.shape))
     assert_close(found, logits(model, inputs), 2e-5)
+
+
+def _goose() -> dict[str, torch.Tensor]:
+    """Return the tensors of an RWKV-7 as its trainer saves them, each with random values."""
+    heads, size, width, inner, vocabulary = 3, 8, 24, 52, 99
+    shapes: dict[str, tuple[int, ...]] = {"emb.weight": (vocabulary, width), "head.weight": (vocabulary, width)}
+    shapes |= {f"{name}.{part}": (width,) for name in ("ln_out", "blocks.0.ln0") for part in ("weight", "bias")}
+    for layer in range(11):
+        block, att = f"blocks.{layer}.", f"blocks.{layer}.att."
+        norms = (f"{block}ln1", f"{block}ln2", f"{att}ln_x")
+        shapes |= {f"{name}.{part}": (width,) for name in norms for part in ("weight", "bias")}
+        vectors = ("x_r", "x_w", "x_k", "x_v", "x_a", "x_g", "k_k", "k_a", "w0", "a0", "v0")
+        shapes |= {f"{att}{name}": (1, 1, width) for name in vectors}
+        shapes |= {f"{att}{name}.weight": (width, width) for name in ("receptance", "key", "value", "output")}
+        for name, rank in {"w": 5, "a": 6, "v": 4, "g": 7}.items():
+            shapes |= {f"{att}{name}1": (width, rank), f"{att}{name}2": (rank, width)}
+        shapes |= {f"{att}r_k": (heads, size), f"{block}ffn.x_k": (1, 1, width)}
+        shapes |= {f"{block}ffn.key.weight": (inner, width), f"{block}ffn.value.weight": (width, inner)}
+    generator = torch.Generator().manual_seed(4)
+    return {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("unused", ["stored", "left out"])
+def test_rwkv7(unused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authors' package computes from its file what mlx-lm does from the converted one."""
+    monkeypatch.setenv("RWKV_V7_ON", "1")
+    monkeypatch.setenv("RWKV_JIT_ON", "0")
+    author, mlx, utils = peer("rwkv.model"), peer("mlx.core"), peer("mlx_lm.utils")
+    stored = {
+        name: each for name, each in _goose().items() if unused == "stored" or not name.startswith("blocks.0.att.v")
+    }
+    stored["blocks.0.att.value.weight"] = _goose()["blocks.0.att.value.weight"]
+    (tmp_path / "here").mkdir()
+    torch.save(stored, tmp_path / "here" / "model.pth")
+    tensormap.apply("rwkv/rwkv7", tmp_path / "here", tmp_path / "there", to="fla")
+    tensormap.apply("rwkv/rwkv7", tmp_path / "there", tmp_path / "back", to="blinkdl")
+    returned = torch.load(tmp_path / "back" / "model.pth", weights_only=True)
+    kept = {name: each for name, each in stored.items() if name not in {f"blocks.0.att.v{n}" for n in range(3)}}
+    assert sorted(returned) == sorted(kept)
+    assert all(torch.equal(each, returned[name]) for name, each in kept.items())
+
+    twin, _ = utils.load_model(tmp_path / "there", strict=True)
+    tokens = torch.randint(3, 99, (11,), generator=torch.Generator().manual_seed(2)).tolist()
+    with mlx.stream(mlx.cpu):
+        found = torch.tensor(twin(mlx.array([tokens])).tolist())[0]
+    expected, _ = author.RWKV(str(tmp_path / "here" / "model"), "cpu fp32").forward(tokens, None, full_output=True)
+    assert expected.std() > 0.1
+    assert_close(found, expected, 1e-3)
