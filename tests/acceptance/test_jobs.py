@@ -21,7 +21,7 @@ from tests.acceptance.made import llama_config, llama_shapes, write_hf
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> tensormap.Plan:
     """A LLaMA that becomes torch files of two ranks, a file for each layer and rank."""
-    source = tmp_path_factory.mktemp("llama")
+    source = tmp_path_factory.mktemp("source") / "llama"
     config = llama_config(num_hidden_layers=6)
     write_hf(source, config, llama_shapes(config))
     return tensormap.plan("neox/llama", source, to="neox", set={"tp": 2, "gqa": "flat"})
