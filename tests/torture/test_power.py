@@ -56,7 +56,7 @@ def check(work: Workload, recording: Recording, place: Path, kind: str, after: i
         staging.Staging(target).recover()
         assert tree(target) is not None, "the old target is lost"
     target.parent.mkdir(parents=True, exist_ok=True)
-    return settle(work, target, overwrite=kind != "fresh")
+    return settle(work, target, overwrite=kind not in ("fresh", "without directories"))
 
 
 def points(recording: Recording, share: float, seed: str) -> list[tuple[int, Policy, int]]:
@@ -96,6 +96,22 @@ def test_a_loss_of_power_everywhere(work, kind, place, monkeypatch):
     assert seen == {"complete", "as it was"}
 
 
+def publishing(recording: Recording) -> int:
+    """Return the number of the event that gives the target its name."""
+    return max(k for k, each in enumerate(recording.events) if isinstance(each, Names) and len(each.changes) == 2)
+
+
+@pytest.mark.parametrize("overwrite", [False, True], ids=["fresh", "overwrite"])
+def test_without_waiting_for_the_disk_an_interrupted_run_is_still_safe(work, overwrite, place):
+    """`--no-sync` promises less of a target that was published. Until then, nothing may rest on what can be lost."""
+    target = prepared(place / "p", overwrite=overwrite)
+    recording = record(place / "p", lambda: run(work.plan, target, overwrite=overwrite, sync=False))
+    kind = "overwrite" if overwrite else "without directories"
+    for after, policy, seed in points(recording, 0.02, f"no sync {work.name} {overwrite}"):
+        if after <= publishing(recording):
+            assert check(work, recording, place / "p", kind, after, policy, seed) == "as it was"
+
+
 def without(recording: Recording, unwanted: Callable[[Event], bool]) -> Recording:
     return replace(recording, events=[each for each in recording.events if not unwanted(each)])
 
@@ -109,11 +125,11 @@ def test_the_measure_sees_a_sync_that_is_not_there(made, forgotten, place, monke
     worse = without(
         recording, lambda each: isinstance(each, Sync) and (each.inode in folders) == (forgotten == "directories")
     )
-    publishing = max(k for k, each in enumerate(worse.events) if isinstance(each, Names) and len(each.changes) == 2)
+    published = publishing(worse) + 1
 
     def broken(seed: int) -> bool:
         try:
-            check(work, worse, place / "p", "overwrite", publishing + 1, "some", seed)
+            check(work, worse, place / "p", "overwrite", published, "some", seed)
         except AssertionError:
             return True
         return False
