@@ -263,6 +263,9 @@ def verify(  # noqa: PLR0913 - what a user may ask for
     with bar(quiet=quiet) as progress:
         count = workers or len(os.sched_getaffinity(0))
         found = compare(made, opened.catalog, workers=count, memory=api.parse_size(memory), progress=progress)
+    tensors = (
+        tensors or not target.is_dir()
+    )  # one file of a checkpoint, or its index: what lies beside it was not asked for
     files = None if tensors else (compare_files(made, target, workers=count), file_count(made))
     names = {each.name for output in made.outputs for each in output.tensors} | opened.catalog.tensors.keys()
     places = ("what would be written", str(target))

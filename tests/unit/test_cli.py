@@ -254,6 +254,12 @@ def test_verify_looks_at_what_is_no_tensor(place: Path, damage: Callable[[Path],
     assert run("verify", *CONVERT, "--tensors").exit_code == 0
 
 
+def test_verify_of_one_file_looks_at_its_tensors(place: Path) -> None:
+    run("apply", *CONVERT, "--quiet")
+    arguments = [*CONVERT[:2], "out/model.safetensors", *CONVERT[3:]]
+    assert run("verify", *arguments).stdout == "equal: 7 tensors, every element\n"
+
+
 def test_diff_gathers_what_differs_in_the_same_way(place: Path) -> None:
     tensors = {f"layers.{i}.qk.weight": np.zeros((6, 5), np.float32) for i in range(2)}
     save_file(tensors, place / "other.safetensors")
