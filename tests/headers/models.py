@@ -589,6 +589,10 @@ MIXTURES = (
             },
         },
     ),
+    Model(
+        "kimi-linear-48b-a3b", "moonshotai/Kimi-Linear-48B-A3B-Base", "KimiLinear", DEFAULTS, keep=BIAS32, memory=True
+    ),
+    Model("bailing-hybrid", "inclusionAI, Ling 2.5 and Ring 2.5", "BailingHybrid", DEFAULTS, keep=BIAS32, memory=True),
     Model("a.x-k1", "skt/A.X-K1", "AXK1", DEFAULTS, keep=BIAS32, memory=True),
     Model("flint", "RecursiveSI/flint", "Flint", DEFAULTS, memory=True),
     Model("hy3-preview", "tencent/Hy3-preview", "HYV3", DEFAULTS, keep=BIAS32, memory=True),

@@ -61,6 +61,23 @@ TORCHTITAN = {
 """By the name of a header: torchtitan's family and flavor."""
 
 
+MLX = {
+    "llama-2-7b": "llama",
+    "qwen2.5-0.5b": "qwen2",
+    "qwen3-8b": "qwen3",
+    "mixtral-8x7b": "mixtral",
+    "olmoe-1b-7b": "olmoe",
+    "qwen1.5-moe-a2.7b": "qwen2_moe",
+    "qwen3-30b-a3b": "qwen3_moe",
+    "moonlight-16b-a3b": "deepseek_v3",
+    "dbrx": "dbrx",
+}
+"""By the name of a header: the module of mlx_lm.models."""
+
+OLMO_CORE = {"olmo-2-7b": "olmo2_7B", "olmo-3-7b": "olmo3_7B"}
+"""By the name of a header: the constructor of olmo_core's TransformerConfig."""
+
+
 def builders() -> Iterator[tuple[str, Builder]]:
     """Yield the name of every header here with what makes it."""
     for name, (known, dtype) in LITGPT.items():
@@ -81,6 +98,11 @@ def builders() -> Iterator[tuple[str, Builder]]:
     yield "recurrentgemma-2b.griffin", griffin
     for name, (family, flavor) in TORCHTITAN.items():
         yield f"{name}.torchtitan", lambda family=family, flavor=flavor: torchtitan(family, flavor)
+    for name, family in MLX.items():
+        yield f"{name}.mlx", lambda name=name, family=family: mlx(name, family)
+    yield "rwkv-7-2.9b", rwkv7
+    for name, builder in OLMO_CORE.items():
+        yield f"{name}.core", lambda name=name, builder=builder: olmo_core(name, builder)
     yield "stable-diffusion-vae", autoencoder
     yield "bert-base-uncased.torch", torch_encoder
     yield "vit-base-patch16-224.timm", lambda: timm("vision_transformer", "vit_base_patch16_224")
@@ -149,6 +171,48 @@ def unet(published: str, **values: Any) -> Header:
 def torchtitan(family: str, flavor: str) -> Header:
     built = on_meta(peer(f"torchtitan.models.{family}").model_registry(flavor).model.build, "bfloat16")
     return Header(described(built.state_dict()), {}, (f"torchtitan 0.3.0: torchtitan.models.{family} {flavor}",))
+
+
+def mlx(name: str, family: str) -> Header:
+    """Build a model of mlx-lm, whose arrays have shapes before they have numbers. Its dtypes are those of the files it loads."""
+    base = Header.read(name)
+    module = peer(f"mlx_lm.models.{family}")
+    known = {"rope_theta": 10000.0, "num_experts": base.config.get("num_local_experts")}  # as published files call it
+    said = known | base.config.get("rope_parameters", {}) | dict(base.config)
+    built = module.Model(module.ModelArgs.from_dict(said))
+    found = {
+        each: (base.tensors.get(each, ("bfloat16", ()))[0], tuple(array.shape))
+        for each, array in peer("mlx.utils").tree_flatten(built.parameters())
+    }
+    return Header(found, {}, (f"mlx-lm 0.32.2: mlx_lm.models.{family}",))
+
+
+def rwkv7() -> Header:
+    """RWKV-7 World 2.9B as flash-linear-attention has it: mlx-lm's model, which splits three of its vectors into heads."""
+    config: dict[str, Any] = {
+        "model_type": "rwkv7",
+        "vocab_size": 65536,
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+    }
+    config |= {"num_hidden_layers": 32, "head_dim": 64, "num_heads": 40, "norm_eps": 1e-5, "tie_word_embeddings": False}
+    config |= {"decay_low_rank_dim": 96, "a_low_rank_dim": 96, "v_low_rank_dim": 64, "gate_low_rank_dim": 320}
+    module = peer("mlx_lm.models.rwkv7")
+    built = module.Model(module.ModelArgs.from_dict(config))
+    found: Tensors = {}
+    for name, array in peer("mlx.utils").tree_flatten(built.parameters()):
+        split = name.endswith((".k_k", ".k_a", ".g_norm.weight", ".g_norm.bias"))
+        found[name] = "bfloat16", (2560,) if split else tuple(array.shape)
+    values = "values: BlinkDL/RWKV-LM RWKV-v7/train_temp/src/model.py (ranks by the width of 2560), 32 layers"
+    return Header(found, config, ("BlinkDL/rwkv-7-world 2.9B: mlx-lm 0.32.2 mlx_lm.models.rwkv7", values))
+
+
+def olmo_core(name: str, builder: str) -> Header:
+    config = getattr(peer("olmo_core.nn.transformer").TransformerConfig, builder)
+    vocabulary = Header.read(name).config["vocab_size"]
+    built = on_meta(lambda: config(vocab_size=vocabulary).build(init_device="meta"), "float32")
+    found = {each: ("float32", shape) for each, (_, shape) in described(built.state_dict()).items()}
+    return Header(found, {}, (f"ai2-olmo-core 3.0.0: TransformerConfig.{builder}",))
 
 
 def griffin() -> Header:
