@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -19,6 +19,7 @@ MAX_WIDTH = 140
 """Columns of source shown where no width is asked for; longer lines are clipped around their labels."""
 
 _TAB = 4
+_NEAR = 1000  # characters to each side of a mark that are looked at in a line without end
 _CUT = "..."
 _MIN_WIDTH = 24
 _STYLES = {
@@ -208,6 +209,8 @@ def _show(excerpt: _Excerpt, arrow: str, gutter: int, room: int, paint: _Paint) 
 
 def _underline(line: str, marks: Sequence[_Mark], room: int) -> tuple[str, list[tuple[int, int]]]:
     """Return a line as shown, clipped to `room` columns, and for each mark where its underline begins and how long it is."""
+    if len(line) > 4 * _NEAR and marks:
+        return _underline_near(line, marks, room)
     cells = [_cell(each) for each in line]
     columns = [0]
     for cell in cells:
@@ -234,6 +237,21 @@ def _underline(line: str, marks: Sequence[_Mark], room: int) -> tuple[str, list[
         end = min(column(mark.end) + shift, edge + (1 if last == len(cells) else 0))
         rows.append((start, max(1, end - start)))
     return left + "".join(cells[first:last]) + right, rows
+
+
+def _underline_near(line: str, marks: Sequence[_Mark], room: int) -> tuple[str, list[tuple[int, int]]]:
+    """Underline a line that is longer than any screen: only what is near the primary mark is looked at."""
+    chosen = next((mark for mark in marks if mark.primary), marks[0])
+    cut = max(0, min(chosen.start, len(line)) - _NEAR)
+    piece = line[cut : cut + 2 * _NEAR]
+    moved = [
+        replace(mark, start=min(max(0, mark.start - cut), len(piece)), end=min(max(1, mark.end - cut), len(piece) + 1))
+        for mark in marks
+    ]
+    text, rows = _underline(piece, moved, room)
+    left = _CUT if cut and not text.startswith(_CUT) else ""
+    right = _CUT if cut + len(piece) < len(line) and not text.endswith(_CUT) else ""
+    return left + text + right, [(blank + len(left), length) for blank, length in rows]
 
 
 def _window(columns: Sequence[int], marks: Sequence[_Mark], room: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from textwrap import dedent
 
 import pytest
@@ -234,6 +235,21 @@ def test_a_clip_shows_the_ends_of_a_line(part, line, marks):
     source = Source("a", "start" + "-" * 192 + "end")
     found = shown(label(source, part), width=28).splitlines()
     assert [each.rstrip() for each in found[3:]] == [line, marks]
+
+
+@pytest.mark.parametrize("start", [0, 990, 1010, 500_000, 999_990])
+def test_of_a_line_without_end_only_what_is_near_is_looked_at(start):
+    line = "".join(f"{k:<10}" for k in range(100_000))
+    source = Source("a", line)
+    labels = (Label(Span(source, start, start + 5)), Label(Span(source, 999_999, 1_000_000), "", primary=False))
+    began = time.process_time()
+    for _ in range(100):
+        text = shown(*labels, width=80)
+    assert time.process_time() - began < 5
+    shown_line, under = text.split("\n")[3:5]
+    at = under.index("^")
+    assert shown_line[at : at + 5] == line[start : start + 5]
+    assert shown_line[4:].strip(".").strip() in line
 
 
 def test_any_label_can_be_shown_at_any_width():
