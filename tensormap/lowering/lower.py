@@ -154,12 +154,14 @@ class Lowering:
 
     def _before_number(self, index: str, inner: Polynomial, position: int) -> int:
         value = self.known.before(index, inner, position)
-        assert value is not None
+        if value is None:
+            raise CheckpointError(Diagnostic("underdetermined", f"nothing says how many `{inner}` there are"))
         return value
 
     def number(self, polynomial: Polynomial) -> int:
         value = self.known.size(polynomial)
-        assert value is not None, str(polynomial)
+        if value is None:
+            raise CheckpointError(Diagnostic("underdetermined", f"nothing says how many `{polynomial}` there are"))
         return value
 
     def count(self, index: str, positions: Map[str, int]) -> int:
