@@ -606,6 +606,10 @@ MIXTURES = (
 OTHERS = (
     Model("bert-base-uncased", "google-bert/bert-base-uncased", "BertModel", DEFAULTS, dtype="float32"),
     Model(
+        "gte-multilingual-base", "Alibaba-NLP/gte-multilingual-base", "GteModel", DEFAULTS, dtype="float16", memory=True
+    ),
+    Model("nomic-bert-2048", "nomic-ai/nomic-bert-2048", "NomicBertModel", DEFAULTS, dtype="float32", memory=True),
+    Model(
         "albert-base-v1",
         "albert/albert-base-v1",
         "AlbertForMaskedLM",
