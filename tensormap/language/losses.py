@@ -7,10 +7,12 @@ from typing import Literal, TypeAlias
 
 from tensormap.diagnostics import Span
 from tensormap.language import mapping as m
+from tensormap.language.expressions import names
 from tensormap.language.functions import EXACT
+from tensormap.language.layout import Atom, atoms, blocks
 from tensormap.language.pairing import Unpaired, block_atoms, pair
 
-Kind: TypeAlias = Literal["dropped", "not written", "reduced", "rounded", "one-way", "zeroed"]
+Kind: TypeAlias = Literal["dropped", "not written", "reduced", "rounded", "one-way", "padded", "zeroed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +28,64 @@ def losses(mapping: m.Mapping) -> tuple[Loss, ...]:
     """List the losses of reading towards the right side."""
     found: list[Loss] = []
     for rule in mapping.rules:
-        found.extend(_rule(rule))
+        found.extend(of_rule(mapping, rule))
     return tuple(dict.fromkeys(found))
 
 
+def of_rule(mapping: m.Mapping, rule: m.Rule) -> list[Loss]:
+    """List the losses of one rule, read towards the right side."""
+    return [*_rule(rule), *_padding(mapping, rule)]
+
+
+def _padding(mapping: m.Mapping, rule: m.Rule) -> list[Loss]:
+    """List the constants that the right side has behind something, where it does not say how long that was."""
+    try:
+        pairs = pair(rule)
+    except Unpaired:
+        return []
+    found: list[Loss] = []
+    for each in pairs:
+        if not isinstance(rule.left[each.left.term].content, m.Fixed):
+            continue
+        right = rule.right[each.right.term].content
+        own = _dimensions(block_atoms(each.right, right))
+        others = [
+            _dimensions(block_atoms(other.right, right))
+            for other in pairs
+            if other.right.term == each.right.term and other is not each
+        ]
+        beside = set().union(*others)
+        if not own - beside or not beside - own or (own ^ beside) & _said(mapping):
+            continue
+        padding, ends = min(own - beside), min(beside - own)
+        text = f"where `{ends}` ends is not recorded: on the way back `{padding}` is a part of it, unless `--set {ends}=...` says"
+        found.append(Loss("padded", text, rule.span))
+    return found
+
+
+def _dimensions(found: dict[str, Atom | None]) -> set[str]:
+    return {name for atom in found.values() if atom is not None for name in atom.size.dimensions}
+
+
+def _said(mapping: m.Mapping) -> set[str]:
+    """Return the dimensions that the right side has evidence of: a config line, or a stored tensor with an axis of its own."""
+    said = {
+        name
+        for line in mapping.config
+        if line.value is not None and line.right is not None and line.arrow != "->"
+        for name in names(line.value)
+    }
+    for tensor in (tensor for rule in mapping.rules for term in rule.right for tensor in term.tensors):
+        if not tensor.template.virtual and len(blocks(tensor.layout)) == 1:
+            said.update(name for atom in atoms(tensor.layout) for name in atom.size.dimensions)
+    return said
+
+
 def _rule(rule: m.Rule) -> list[Loss]:
-    names = [str(tensor.template) for term in rule.left for tensor in term.tensors]
-    shown = f"`{names[0]}`" if names else "it"
+    stored = [str(tensor.template) for term in rule.left for tensor in term.tensors]
+    shown = f"`{stored[0]}`" if stored else "it"
     if not rule.right:
-        return [Loss("dropped", f"{shown} is dropped", rule.span)] if names else []
+        return [Loss("dropped", f"{shown} is dropped", rule.span)] if stored else []
     if not rule.left:
         written = [str(tensor.template) for term in rule.right for tensor in term.tensors]
         return [Loss("not written", f"`{written[0]}` is not written", rule.span)] if written else []

@@ -1,6 +1,6 @@
 """Asks the peers: does a parity test really fail on a mutant whose conversion differs?
 
-`python -m tests.laws.confirm VERDICTS --count N`, in the peers' environment, takes N mutants by chance of those that `mutants --keep`
+`python -m tests.laws.confirm VERDICTS --count N`, with the peers, takes N mutants by chance of those that `mutants --keep`
 wrote down, from as many mappings as there are. With each mistake in its mapping it runs the parity tests of the case that noticed,
 then all of the family, until one fails; without the mistake that one has to pass.
 """

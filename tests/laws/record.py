@@ -7,7 +7,6 @@ and the mutants run on exactly the models of the parity tests, and need none of 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from safetensors import safe_open
 
 import tensormap
-from tests.laws.headers import RECORD, Header, headers, text_of
+from tests.laws.headers import RECORD, Header, text_of
 from tests.parity.cases import all_cases, gguf_decoders
 from tests.parity.harness import Case, build, save
 from tests.parity.optional import peer
@@ -66,23 +65,19 @@ META = tuple(  # held against Meta's own files in `tests/acceptance`
 
 
 def main() -> None:
-    """Rewrite the record; names as arguments choose the families that are made anew."""
-    held = {each.name: each for each in headers()} if len(sys.argv) > 1 else {}
-    for each in recorded(tuple(sys.argv[1:])):
-        held[each.name] = each
+    """Rewrite the record."""
+    held = {each.name: each for each in recorded()}
     RECORD.write_text(text_of([held[name] for name in sorted(held)]), "utf-8")
 
 
-def recorded(families: tuple[str, ...]) -> Iterator[Header]:
+def recorded() -> Iterator[Header]:
     """Save every model, and yield what its files say."""
     for case in (*all_cases(), *META):
-        if families and not case.mapping.startswith(families):
-            continue
         with tempfile.TemporaryDirectory() as folder:
             save(case, Path(folder))
             yield _header(str(case), case.mapping, case.here, case.to, dict(case.set), dict(case.back), Path(folder))
     for make in (_published, _flux, _autoencoders, _fp8):
-        yield from make(families)
+        yield from make()
 
 
 def _header(
@@ -100,11 +95,9 @@ def _header(
     return Header(name, mapping, here, to, settings, back, config, dict(sorted(tensors.items())))
 
 
-def _published(families: tuple[str, ...]) -> Iterator[Header]:
+def _published() -> Iterator[Header]:
     """Yield models in layouts that no library of the parity tests saves, brought there by another mapping."""
     for case in gguf_decoders.PUBLISHED_CASES:
-        if families and not case.mapping.startswith(families):
-            continue
         mapping, side = gguf_decoders.VIA[str(case)]
         with tempfile.TemporaryDirectory() as folder:
             save(case, Path(folder) / "here")
@@ -114,9 +107,7 @@ def _published(families: tuple[str, ...]) -> Iterator[Header]:
             )
 
 
-def _flux(families: tuple[str, ...]) -> Iterator[Header]:
-    if families and not "flux/bfl".startswith(families):
-        return
+def _flux() -> Iterator[Header]:
     for guidance in (True, False):
         model = peer("diffusers").FluxTransformer2DModel(
             in_channels=8,
@@ -132,9 +123,7 @@ def _flux(families: tuple[str, ...]) -> Iterator[Header]:
         yield _saved(f"flux-bfl-{'embedded' if guidance else 'none'}", "flux/bfl", "bfl", {}, model)
 
 
-def _autoencoders(families: tuple[str, ...]) -> Iterator[Header]:
-    if families and not "vae/ldm".startswith(families):
-        return
+def _autoencoders() -> Iterator[Header]:
     for channels in ([8, 12, 12, 20], [8, 8, 16]):
         model = peer("diffusers").AutoencoderKL(
             down_block_types=["DownEncoderBlock2D"] * len(channels),
@@ -153,9 +142,7 @@ def _saved(name: str, mapping: str, to: str, back: dict[str, Any], model: Any) -
         return _header(name, mapping, "diffusers", to, {}, back, Path(folder))
 
 
-def _fp8(families: tuple[str, ...]) -> Iterator[Header]:
-    if families and not "deepseek_v3/fp8".startswith(families):
-        return
+def _fp8() -> Iterator[Header]:
     case = Case(
         "fp8",
         "deepseek_v3/fp8",

@@ -191,7 +191,7 @@ def account(each: Trip) -> Account:
         elif (before.dtype, before.shape) == (after.dtype, after.shape) and before.tobytes() == after.tobytes():
             continue
         else:
-            kinds = ("reduced", "rounded", "zeroed")
+            kinds = ("padded",) if before.shape != after.shape else ("reduced", "rounded", "zeroed")
         found = [loss for loss in declared.get(name, ()) if loss.kind in kinds]
         used.update(found)
         if not found:
@@ -216,7 +216,7 @@ def _declared(leg: Leg) -> dict[str, tuple[losses.Loss, ...]]:
             for tensor in m.stored(each.right):
                 if tensor.template.virtual:
                     all_of.extend(more for more in reading.get(_family(tensor), ()) if more not in all_of)
-        mine = tuple(loss for each in all_of for loss in losses._rule(each) if loss in listed)
+        mine = tuple(loss for each in all_of for loss in losses.of_rule(leg.bound.mapping, each) if loss in listed)
         for tensor in m.stored(rule.left):
             for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
                 for name, _ in instances.family(rule, template):

@@ -1,6 +1,7 @@
 """Writes `mappings/README.md`: what every mapping relates, what it loses, and what verified it.
 
-`python -m tests.parity.table` in the peers' environment rewrites it; `test_table.py` says when that is due.
+`python -m tests.parity.table` in the peers' environment rewrites it, and the record of the cases in `tests/laws/headers.json`;
+`test_table.py` says when that is due.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import tensormap
 from tensormap import library
+from tests.laws import record
 from tests.parity.cases import all_cases
 
 README = Path(__file__).parents[2] / "mappings" / "README.md"
@@ -90,3 +92,4 @@ def _losses(mapping: tensormap.Mapping) -> str:
 
 if __name__ == "__main__":
     README.write_text(table(), "utf-8")
+    record.main()
