@@ -37,6 +37,9 @@ MORE = (
 # models with a GELU, which llama.cpp reads from a table in half precision
 CURVED = ("gemma2", "gemma3", "gpt2", "starcoder", "starcoder2", "falcon", "bloom", "gptneox", "mpt", "phi2")
 
+# models with YaRN whose ramp begins and ends between two dimensions, where llama.cpp takes whole ones
+RAMPED = ("gpt-oss",)
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -80,8 +83,9 @@ def test_llama_cpp_computes_the_same(written: Written) -> None:
     expected = logits(written.model, tokens)[0]
     actual = llamacpp.logits(written.file, tokens["input_ids"][0].tolist())
     rounded = written.case.dtype != torch.float32
-    curved = written.case.mapping.removeprefix("gguf/") in CURVED
-    assert_close(actual, expected, 0.2 if rounded else 0.02 if curved else 1e-4)
+    architecture = written.case.mapping.removeprefix("gguf/")
+    close = 0.02 if architecture in CURVED else 2e-3 if architecture in RAMPED else 1e-4
+    assert_close(actual, expected, 0.2 if rounded else close)
 
 
 @pytest.mark.parametrize("case", gguf_decoders.PUBLISHED_CASES, ids=str)

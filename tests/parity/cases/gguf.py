@@ -44,6 +44,14 @@ LATENT = RMS | {
     "n_group": 1,
     "topk_group": 1,
 }
+OPEN = RMS | {
+    "head_dim": 32,
+    "num_local_experts": 3,
+    "num_experts_per_tok": 2,
+    "sliding_window": 4,
+    "num_hidden_layers": 3,
+    "max_position_embeddings": 512,
+}
 
 
 def _case(name: str, mapping: str, model: str, config: dict[str, Any], **more: Any) -> Case:
@@ -157,6 +165,14 @@ CASES = (
             "norm_topk_prob": True,
             "rope_parameters": YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0},
         },
+    ),
+    _case("windows", "gpt-oss", "GptOssForCausalLM", OPEN),
+    _case(
+        "bfloat16-eleven-layers",
+        "gpt-oss",
+        "GptOssForCausalLM",
+        OPEN | {"num_hidden_layers": 11, "num_local_experts": 11},
+        dtype=torch.bfloat16,
     ),
 )
 
