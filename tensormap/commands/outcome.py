@@ -118,7 +118,9 @@ def _say_how_it_stands(ctx: click.Context) -> None:
         case "part":
             terminal.err("the same command goes on from here")
         case "complete":
-            terminal.err("the target is complete")
+            terminal.err(
+                "the target is complete; the next run to it removes the hidden directory that is left beside it"
+            )
         case "nothing":
             terminal.err("the target is as it was, and no file was finished")
         case _:

@@ -462,6 +462,22 @@ def test_signals(place: Path, number: signal.Signals, code: int) -> None:
     assert run("verify", *arguments[:5], "--tensors").exit_code == 0
 
 
+def test_an_interruption_when_all_is_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr("tensormap.runtime.staging.shutil.rmtree", interrupt)
+        result = run("apply", *CONVERT)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1].startswith("the target is complete; ")
+    assert run("verify", *CONVERT).exit_code == 0
+    again = run("apply", *CONVERT)
+    assert again.exit_code == 2
+    assert again.stderr.startswith("error[target-not-empty]")
+    assert not (place / ".out.tensormap").exists()
+
+
 @pytest.mark.parametrize("arguments", [["inspect", "src"], ["diff", "src", "none.safetensors"], ["list"]])
 def test_a_pipe_that_nobody_reads(place: Path, arguments: list[str]) -> None:
     save_file({}, place / "none.safetensors")
