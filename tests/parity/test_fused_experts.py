@@ -60,6 +60,7 @@ EXTRA = {
     "mimo_v2_flash/fused": "model.mtp.layers.0.input_layernorm.weight",
     "hy_v3/fused": "model.layers.3.mlp.experts.0.up_proj.weight",
     "bailing_hybrid/fused": "model.layers.3.mlp.experts.0.up_proj.weight",
+    "glm4v_moe/fused": "model.language_model.layers.3.mlp.experts.0.up_proj.weight",
     "axk1/fused": "model.layers.0.post_mlp_layernorm.weight",
 }
 FIRST = {case.mapping: case for case in reversed(CASES)}

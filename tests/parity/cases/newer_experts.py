@@ -31,6 +31,19 @@ LINEAR = {key: value for key, value in LATENT.items() if key != "q_lora_rank"} |
 LINEAR |= {"num_local_experts": 5, "num_experts_per_tok": 2}
 KIMI = LINEAR | {"linear_head_dim": 8, "linear_num_heads": 4, "num_hidden_layers": 5, "q_lora_rank": None}
 BAILING = LINEAR | {"head_dim": 8, "n_group": 1, "topk_group": 1, "layer_group_size": 3}
+EYES = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 40, "patch_size": 4}
+
+THREE_WAYS = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1]}
+
+
+def _glm4v(name: str, text: dict[str, Any], vision: dict[str, Any]) -> Case:
+    config = {
+        "text_config": BODY | ROUTED | {"head_dim": 16, "rope_parameters": THREE_WAYS} | text,
+        "vision_config": EYES | {"image_size": 16} | vision,
+    }
+    model = "Glm4vMoeForConditionalGeneration"
+    return Case(name, "glm4v_moe/fused", model, config, "fused", here="published", other=model)
+
 
 CASES = (
     _case("plain", "mellum", "Mellum", BODY, NAMED, NARROW),
@@ -107,4 +120,6 @@ CASES = (
     ),
     _case("plain", "bailing_hybrid", "BailingHybrid", BAILING),
     _case("mixed-biases", "bailing_hybrid", "BailingHybrid", BAILING, BIASED, MIXED, {"layer_group_size": 2}),
+    _glm4v("plain", {}, {}),
+    _glm4v("no-biases-eyes-biased", {"attention_bias": False, "first_k_dense_replace": 2}, {"attention_bias": True}),
 )
