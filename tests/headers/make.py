@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import gguf
 import torch
@@ -25,6 +26,10 @@ LEFT_OUT = {"id2label", "label2id", "transformers_version"}
 """What a config says beside the sizes, and no mapping reads."""
 
 
+def read_by_mappings(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in LEFT_OUT}
+
+
 def headers(model: Model) -> Iterator[tuple[str, Header]]:
     """Yield a model of transformers as it is published, and as transformers 5 holds it where that differs."""
     name = model.kind
@@ -37,7 +42,7 @@ def headers(model: Model) -> Iterator[tuple[str, Header]]:
     config.dtype = getattr(torch, model.dtype)
     config.architectures = [kind.__name__]
     state = remove_tied_weights_from_state_dict(built.state_dict(), built)
-    said = {key: value for key, value in json.loads(config.to_json_string()).items() if key not in LEFT_OUT}
+    said = json.loads(config.to_json_string(), object_hook=read_by_mappings)
     origin = (
         f"{model.published}: {kind.__name__} of transformers {transformers.__version__}",
         f"values: {model.source}",

@@ -418,6 +418,7 @@ MIXTURES = (
         keep=BIAS32,
         memory=True,
     ),
+    Model("glm-4.5v", "zai-org/GLM-4.5V", "Glm4vMoeForConditionalGeneration", DEFAULTS, keep=BIAS32, memory=True),
     Model("glm-4.7-flash", "zai-org/GLM-4.7-Flash", "Glm4MoeLite", DEFAULTS, keep=BIAS32, memory=True),
     Model("glm-5", "zai-org/GLM-5", "GlmMoeDsa", DEFAULTS, keep=BIAS32, memory=True),
     Model(

@@ -60,6 +60,7 @@ FUSED = (
     _fused("flex_olmo", "flexolmo-7x7b"),
     _fused("glm4_moe", "glm-4.5-air"),
     _fused("glm4_moe_lite", "glm-4.7-flash"),
+    _fused("glm4v_moe", "glm-4.5v"),
     _fused("glm_moe_dsa", "glm-5"),
     _fused("granitemoe", "granite-3.1-1b-a400m"),
     _fused("granitemoehybrid", "granite-4.0-h-tiny"),
