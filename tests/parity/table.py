@@ -25,6 +25,7 @@ MORE = {
     "mlx/": "mlx-lm, which loads it strictly and computes the same (`test_mlx.py`)",
     "olmo/core": "OLMo-core's own converter, tensor for tensor, and its models (`test_olmo_core.py`)",
     "rwkv/rwkv7": "the authors' package on one side, mlx-lm on the other (`test_state_space.py`)",
+    "bamba/": "names and cuts of transformers' own converter (`test_state_space.py`)",
     "recurrent_gemma/": "the recurrentgemma library's model (`test_state_space.py`)",
     "gemma/flax": "the einsums of Google DeepMind's modules (`test_gemma.py`)",
     "gpt_oss/mxfp4": "transformers' own dequantiser, tensor for tensor, and its logits (`test_gpt_oss.py`)",

@@ -88,3 +88,41 @@ def test_rwkv7(unused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     expected, _ = author.RWKV(str(tmp_path / "here" / "model"), "cpu fp32").forward(tokens, None, full_output=True)
     assert expected.std() > 0.1
     assert_close(found, expected, 1e-3)
+
+
+def test_bamba(tmp_path: Path) -> None:
+    """The names and cuts of transformers' own converter, which it no longer ships, make the model's tensors."""
+    case = CASES["bamba-ssm-hybrid"]
+    model = save(case, tmp_path / "here")
+    tensormap.apply(case.mapping, tmp_path / "here", tmp_path / "there", to="ssm")
+    stored = torch.load(tmp_path / "there" / "pytorch_model.bin", weights_only=True)
+    renamed = {
+        "backbone.embedding.": "model.embed_tokens.",
+        "backbone.norm_f.": "model.final_layernorm.",
+        "backbone.": "model.",
+        ".norm2.": ".pre_ff_layernorm.",
+        ".mlp.fc2.": ".feed_forward.down_proj.",
+    }
+    found: dict[str, torch.Tensor] = {}
+    for stored_name, tensor in stored.items():
+        name = stored_name
+        for old, new in renamed.items():
+            name = name.replace(old, new)
+        layer, _, rest = name.removeprefix("model.layers.").partition(".")
+        prefix = f"model.layers.{layer}."
+        attends = layer == "1" and rest.startswith("mixer.")
+        if rest == "norm.weight":
+            found[f"{prefix}input_layernorm.weight"] = tensor
+        elif rest == "mlp.fc1.weight":
+            up, gate = tensor.chunk(2)
+            found |= {f"{prefix}feed_forward.up_proj.weight": up, f"{prefix}feed_forward.gate_proj.weight": gate}
+        elif attends and rest == "mixer.in_proj.weight":
+            parts = tensor.split([48, 16, 16])
+            found |= {f"{prefix}self_attn.{part}_proj.weight": each for part, each in zip("qkv", parts, strict=True)}
+        elif attends:
+            found[f"{prefix}self_attn.o_proj.weight"] = tensor
+        else:
+            found[name.replace(".mixer.", ".mamba.")] = tensor
+    wanted = model.state_dict()
+    assert sorted(found) == sorted(wanted)
+    assert all(torch.equal(tensor, found[name]) for name, tensor in wanted.items())

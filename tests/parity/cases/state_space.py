@@ -19,6 +19,18 @@ GRIFFIN = BODY | {
     "attention_window_size": 5,
     "num_hidden_layers": 4,
 }
+BAMBA = BODY | {
+    "hidden_size": 48,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "intermediate_size": 52,
+    "attn_layer_indices": [1],
+    "mamba_n_heads": 6,
+    "mamba_d_head": 16,
+    "mamba_n_groups": 2,
+    "mamba_d_state": 5,
+    "mamba_chunk_size": 4,
+}
 
 
 def _mamba(name: str, config: dict[str, Any], **more: Any) -> Case:
@@ -52,6 +64,15 @@ CASES = (
         GRIFFIN | {"num_hidden_layers": 11, "block_types": ["attention", "recurrent"], "lru_width": None},
         "griffin",
         back={"window": 5, "kinds": ["attention", "recurrent"]},
+        dtype=torch.bfloat16,
+    ),
+    Case("hybrid", "bamba/ssm", "BambaForCausalLM", BAMBA, "ssm"),
+    Case(
+        "tied-bfloat16",
+        "bamba/ssm",
+        "BambaForCausalLM",
+        BAMBA | {"tie_word_embeddings": True, "num_hidden_layers": 11, "attn_layer_indices": [3, 10]},
+        "ssm",
         dtype=torch.bfloat16,
     ),
 )
