@@ -312,7 +312,10 @@ def _exchange(left: Path, right: Path) -> bool:
     number = ctypes.get_errno()
     if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):  # the last: sandboxes say so
         return False
-    raise OSError(number, os.strerror(number), str(right))
+    message = os.strerror(number)
+    if number == errno.EXDEV:  # overlay file systems say so of a directory in a lower layer
+        message = "it belongs to a lower layer of the file system and cannot be moved: remove it, and then resume"
+    raise OSError(number, message, str(right))
 
 
 def _human(size: int) -> str:

@@ -59,6 +59,32 @@ def test_a_small_disk_is_known_before_the_first_byte(large, small_disk):
     assert list(small_disk.iterdir()) == []
 
 
+def test_a_target_in_a_lower_layer(made, tmp_path):
+    """As in a container whose image has the directory. An empty one is taken; another has to be removed by hand."""
+    work = made["torch"]
+    lower, place = tmp_path / "lower", tmp_path / "merged"
+    plant(lower / "target", OLD)
+    (lower / "empty").mkdir()
+    for each in ("upper", "work", "merged"):
+        (tmp_path / each).mkdir()
+    layers = f"lowerdir={lower},upperdir={tmp_path / 'upper'},workdir={tmp_path / 'work'}"
+    arguments = ["mount", "-t", "overlay", "overlay", "-o", layers, str(place)]
+    if os.geteuid() != 0 or subprocess.run(arguments, check=False, capture_output=True).returncode != 0:
+        pytest.skip("needs root and overlay file systems")
+    try:
+        run(work.plan, place / "empty")
+        assert tree(place / "empty") == work.whole
+        with pytest.raises(OSError, match="remove it, and then resume") as caught:
+            run(work.plan, place / "target", overwrite=True)
+        assert caught.value.filename == str(place / "target")
+        assert tree(place / "target") == OLD
+        shutil.rmtree(place / "target")
+        assert len(run(work.plan, place / "target", resume=True).resumed) == len(work.plan.outputs)
+        assert tree(place / "target") == work.whole
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_disk_that_fills_up_meanwhile(large, small_disk, overwrite, monkeypatch):
     """Somebody else fills the disk after the room was checked: the real error comes from the disk."""
