@@ -72,6 +72,8 @@ def write(folder: Path, tensors: Tensors, dtype: str, shards: int, config: dict[
     for name, shape in tensors:
         groups[min(shards - 1, int(reached // share))].append((name, shape))
         reached += _product(shape)
+    groups = [group for group in groups if group]  # a large tensor may have taken the place of two
+    shards = len(groups)
     weights = {}
     pattern = _pattern(dtype)
     for number, group in enumerate(groups):

@@ -8,30 +8,19 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tensormap import externs
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import Diagnostic, MappingError
-from tensormap.runtime.casts import cast_into, numpy_dtype
+from tensormap.runtime.parts import Called
 
-Array: TypeAlias = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 
 _KEPT = 4  # results: steps of one tensor follow each other
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """A call that is ready to be made: `arguments` are places, each a whole tensor of its shape."""
-
-    key: str
-    function: str
-    arguments: tuple[tuple[Any, tuple[int, ...]], ...]
-    shape: tuple[int, ...]
 
 
 class Results:
@@ -61,6 +50,10 @@ class Results:
 
 
 def _call(called: Called, dtype: str, load: Callable[[Any, tuple[int, ...]], Array]) -> Array:
+    import numpy as np
+
+    from tensormap.runtime.casts import cast_into, numpy_dtype
+
     function = externs.registered(called.function).function
     result = np.asarray(function(*(load(place, shape) for place, shape in called.arguments)))
     if result.shape != called.shape:

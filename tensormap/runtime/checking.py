@@ -9,7 +9,6 @@ from tensormap import externs
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError
 from tensormap.lowering.plan import Compute, Plan
-from tensormap.runtime import arithmetic
 from tensormap.runtime.staging import check_paths
 
 
@@ -27,12 +26,13 @@ def check_places(plan: Plan, target: Path) -> None:
 
 def _check_functions(plan: Plan) -> None:
     """Refuse, with a MappingError, functions that are not there."""
-    for output in plan.outputs:
-        for step in output.steps:
-            if isinstance(step, Compute):
-                arithmetic.check(step.formula)
-    for each in plan.verifications:
-        arithmetic.check(each.formula)
+    steps = [step for output in plan.outputs for step in output.steps if isinstance(step, Compute)]
+    formulas = [each.formula for each in steps] + [each.formula for each in plan.verifications]
+    if formulas:
+        from tensormap.runtime import arithmetic
+
+        for formula in formulas:
+            arithmetic.check(formula)
     for tensor in plan.inputs:
         if tensor.call is not None:
             externs.registered(tensor.call.name)

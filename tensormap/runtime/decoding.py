@@ -16,18 +16,11 @@ from numpy.typing import NDArray
 
 from tensormap.checkpoints.gguf_blocks import decode
 from tensormap.checkpoints.gguf_types import ENCODINGS
+from tensormap.runtime.parts import Encoded
 from tensormap.runtime.sources import Handles
 
 CHUNK = 1 << 15  # elements: decoding needs some five times their bytes
 WIDTH = 4  # bytes of a decoded element
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """How the elements of a tensor are packed, and the byte of its file where its first block lies."""
-
-    encoding: str
-    start: int
 
 
 @dataclass(frozen=True, slots=True)

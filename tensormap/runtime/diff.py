@@ -14,12 +14,11 @@ from tensormap.checkpoints.catalog import Catalog, TensorInfo
 from tensormap.checkpoints.refusal import shown
 from tensormap.dtypes import BY_NAME
 from tensormap.runtime.boxes import row_major
+from tensormap.runtime.buffers import Limits
 from tensormap.runtime.casts import numpy_dtype, raw_dtype
 from tensormap.runtime.crew import Line
-from tensormap.runtime.decoding import Encoded
 from tensormap.runtime.equality import tiles, unravel, words
-from tensormap.runtime.kernels import Limits
-from tensormap.runtime.parts import Place
+from tensormap.runtime.parts import Encoded, Place
 from tensormap.runtime.progress import Callback, Progress
 from tensormap.runtime.sources import Sources
 from tensormap.runtime.tiling import elements

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from tensormap.dtypes import BY_NAME
 from tensormap.lowering.plan import OutputFile, Plan, Step
+from tensormap.runtime.buffers import Limits
 from tensormap.runtime.casts import numpy_dtype
-from tensormap.runtime.kernels import Limits
 from tensormap.runtime.paint import Painter, runs
 from tensormap.runtime.sources import Sources
 from tensormap.runtime.tiling import Work, cut, tensor_bytes

@@ -12,7 +12,6 @@ same cache lines, up to 1.7 times faster than 256 of 256. copy_file_range of 1 M
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -21,54 +20,19 @@ from numpy.typing import NDArray
 
 from tensormap.checkpoints.refusal import shown
 from tensormap.runtime import arithmetic, generators
-from tensormap.runtime.boxes import row_major
+from tensormap.runtime.buffers import Buffer, Limits
 from tensormap.runtime.calling import Results
 from tensormap.runtime.casts import cast_into, numpy_dtype, raw_dtype
 from tensormap.runtime.decoding import Decoder
-from tensormap.runtime.parts import Extent, Part, Place
+from tensormap.runtime.parts import Part, Place
 from tensormap.runtime.sources import Handles
+from tensormap.runtime.windows import window
 
 Array = NDArray[Any]
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]
 
 DIRECT = 16 << 10  # runs of this many bytes are read straight to their place
-GAP = 4 << 10  # bytes between two runs that are read rather than skipped
 BLOCK = (256, 64)  # elements of a transposed block along the source's fastest axis, and along the target's
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bytes that one worker may hold: `tile` of a target written in order, `block` of one written in runs, `window` of sources
-    (as much again while it computes).
-    """
-
-    tile: int
-    block: int
-    window: int
-
-    @staticmethod
-    def of(memory: int, workers: int, tile: int | None) -> Limits:
-        """Share `memory` bytes among `workers`."""
-        share = max(1 << 18, memory // max(1, workers))
-        block, window = min(12 << 20, share // 8 * 3), min(2 << 20, share // 16)
-        if tile is not None:
-            return Limits(max(1, tile), max(1, min(tile, block)), max(1 << 12, min(window, 16 * tile)))
-        return Limits(min(512 << 10, share // 4), block, window)
-
-
-class Buffer:
-    """Bytes that are used again and again, as a memoryview and as an array."""
-
-    def __init__(self) -> None:
-        self.array: Array = np.empty(0, np.uint8)
-        self.view = self.array.data
-
-    def reserve(self, size: int) -> Buffer:
-        """Make room for `size` bytes; what was in it is lost."""
-        if len(self.view) < size:
-            self.array = np.empty(size, np.uint8)
-            self.view = self.array.data
-        return self
 
 
 class Renderer:
@@ -79,14 +43,6 @@ class Renderer:
         self.limits = limits
         self.results = results
         self._windows: list[Buffer] = []
-
-    def extents(self, extents: Sequence[Extent], low: int, target: Buffer) -> None:
-        """Read extents whole into `target`, which begins at byte `low` of the target file."""
-        files: dict[int, list[tuple[int, int, int]]] = {}
-        for extent in extents:
-            files.setdefault(extent.file, []).append((extent.start, extent.low - low, extent.size))
-        for file, pieces in files.items():
-            self.handles.scatter(file, pieces, target.view, GAP)
 
     def render(
         self,
@@ -108,10 +64,10 @@ class Renderer:
             return
         if part.moves_bytes:
             raw = raw_dtype(part.item)
-            view: Array = np.ndarray(sizes, raw, target.array, offset, strides)
+            view: Array = np.ndarray(sizes, raw, target.view, offset, strides)
             permute(view, self._gather(part.places[0], starts, sizes, 0, raw))
             return
-        view = np.ndarray(sizes, numpy_dtype(part.dtype), target.array, offset, strides)
+        view = np.ndarray(sizes, numpy_dtype(part.dtype), target.view, offset, strides)
         what = shown(part.name)
         if part.value is not None:
             cast_into(view, part.dtype, np.asarray(part.value), what)
@@ -167,7 +123,7 @@ class Renderer:
                 for number, position in enumerate(product(*(range(size) for size, _ in loops)))
             ]
             self._reader(place).scatter(place.file, pieces, held.view, 0)
-        return np.ndarray(sizes, dtype, held.array, 0, strides)
+        return np.ndarray(sizes, dtype, held.view, 0, strides)
 
     def _whole(self, place: Place, shape: tuple[int, ...]) -> Array:
         """Return all of a function's argument."""
@@ -243,26 +199,6 @@ def _halves(starts: tuple[int, ...], sizes: tuple[int, ...], axis: int) -> tuple
     later = (*starts[:axis], starts[axis] + half, *starts[axis + 1 :])
     rest = (*sizes[:axis], sizes[axis] - half, *sizes[axis + 1 :])
     return (starts, (*sizes[:axis], half, *sizes[axis + 1 :])), (later, rest)
-
-
-def window(place: Place, sizes: tuple[int, ...]) -> tuple[int, list[tuple[int, int]], tuple[int, ...]]:
-    """Return how a box of one place is read: the bytes of one read, the axes that repeat it, each (size, stride in the file),
-    outermost first, and the strides of the box in the window, where those reads lie one after the other.
-    """
-    order = sorted((stride, axis) for axis, stride in enumerate(place.strides) if stride and sizes[axis] > 1)
-    run = place.item
-    strides = [0] * len(sizes)
-    loops: list[tuple[int, int, int]] = []
-    for stride, axis in order:
-        if not loops and stride - run <= max(GAP, run):
-            strides[axis] = stride
-            run += (sizes[axis] - 1) * stride
-        else:
-            loops.append((sizes[axis], stride, axis))
-    inner = row_major([size for size, _, _ in reversed(loops)], run)
-    for (_, _, axis), stride in zip(reversed(loops), inner, strict=True):
-        strides[axis] = stride
-    return run, [(size, stride) for size, stride, _ in reversed(loops)], tuple(strides)
 
 
 def permute(target: Array, source: Array) -> None:

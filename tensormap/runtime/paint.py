@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tensormap.checkpoints.catalog import Piece
 from tensormap.runtime.boxes import clip, contiguous_run, row_major
+from tensormap.runtime.buffers import Buffer, Limits
 from tensormap.runtime.calling import Results
-from tensormap.runtime.kernels import Buffer, Limits, Renderer
 from tensormap.runtime.parts import Extent, Part
 from tensormap.runtime.sources import Handles
 from tensormap.runtime.tiling import Blocks, Mosaic, Work, elements
+from tensormap.runtime.windows import GAP
+
+if TYPE_CHECKING:
+    from tensormap.runtime.kernels import Renderer
 
 
 class Painter:
@@ -18,8 +24,18 @@ class Painter:
 
     def __init__(self, handles: Handles, limits: Limits, results: Results) -> None:
         self.handles = handles
-        self.renderer = Renderer(handles, limits, results)
         self._target = Buffer()
+        self._limits = limits
+        self._results = results
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """What renders parts. Copies of whole stretches need none, and so no numpy, which takes as long to import as a gigabyte
+        to copy in memory.
+        """
+        from tensormap.runtime.kernels import Renderer
+
+        return Renderer(self.handles, self._limits, self._results)
 
     def mosaic(self, work: Mosaic, low: int, high: int) -> memoryview:
         """Return bytes `low` to `high` of a mosaic's target. They hold until the next call."""
@@ -42,9 +58,9 @@ class Painter:
                     boxes.append((item, starts, sizes))
                     covered += elements(sizes) * item.item
         if covered < size:
-            target.array[:size] = 0
+            target.view[:size] = bytes(size)
         if extents:
-            self.renderer.extents(extents, low, target)
+            self._extents(extents, low, target)
         for part, starts, sizes in boxes:
             offset = part.offset - low + sum(start * stride for start, stride in zip(starts, part.strides, strict=True))
             self.renderer.render(part, starts, sizes, target, offset, part.strides)
@@ -75,6 +91,14 @@ class Painter:
             outer //= size
         for position, offset in enumerate(offsets):
             yield offset, target.view[position * run : (position + 1) * run]
+
+    def _extents(self, extents: Sequence[Extent], low: int, target: Buffer) -> None:
+        """Read extents whole into `target`, which begins at byte `low` of the target file."""
+        files: dict[int, list[tuple[int, int, int]]] = {}
+        for extent in extents:
+            files.setdefault(extent.file, []).append((extent.start, extent.low - low, extent.size))
+        for file, pieces in files.items():
+            self.handles.scatter(file, pieces, target.view, GAP)
 
 
 def runs(painter: Painter, work: Work) -> Iterator[tuple[int, memoryview]]:

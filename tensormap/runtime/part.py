@@ -11,10 +11,10 @@ from tensormap.lowering.plan import Plan
 from tensormap.lowering.split import narrow, parts
 from tensormap.runtime import divided, journal
 from tensormap.runtime.bay import Bay
+from tensormap.runtime.buffers import Limits
 from tensormap.runtime.checking import check, check_companions
 from tensormap.runtime.divided import Log, Part
 from tensormap.runtime.execute import MEMORY, Report, needed, threads
-from tensormap.runtime.kernels import Limits
 from tensormap.runtime.lock import Lock
 from tensormap.runtime.progress import Callback
 from tensormap.runtime.sources import Sources

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic
 from tensormap.dtypes import BY_NAME, DType
 from tensormap.lowering.plan import Compute, Copy, Fill, Formula, Generator, Input, Output, Region, Step, Verify
 from tensormap.runtime.boxes import canonical, extent, row_major
-from tensormap.runtime.calling import Called
-from tensormap.runtime.decoding import Encoded
 
 
 class Extent(NamedTuple):
@@ -22,6 +20,24 @@ class Extent(NamedTuple):
     size: int
     file: int
     start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """How the elements of a tensor are packed, and the byte of its file where its first block lies."""
+
+    encoding: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A call that is ready to be made: `arguments` are places, each a whole tensor of its shape."""
+
+    key: str
+    function: str
+    arguments: tuple[tuple[Any, tuple[int, ...]], ...]
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

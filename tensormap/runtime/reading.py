@@ -26,6 +26,7 @@ from tensormap.runtime import axes, calling, frameworks, generators
 from tensormap.runtime.comparison import Array, Differences, Found
 from tensormap.runtime.frameworks import Framework
 from tensormap.runtime.link import Held, Link, Place
+from tensormap.runtime.parts import Called
 
 
 @dataclass(slots=True)
@@ -137,7 +138,7 @@ class Reader:
             return place.host(raw, kind)
 
         arguments = tuple((each, each.shape) for each in held.arguments)
-        called = calling.Called(held.name, function, arguments, held.shape)
+        called = Called(held.name, function, arguments, held.shape)
         return framework, framework.adopt(self._results.get(called, dtype, load)), dtype
 
     def framework(self, held: Held) -> Framework:

@@ -20,8 +20,9 @@ from tensormap.checkpoints.catalog import Piece
 from tensormap.dtypes import BY_NAME
 from tensormap.lowering.plan import Copy, Input, Output, Step
 from tensormap.runtime.boxes import contiguous_run, is_contiguous, starts_of
-from tensormap.runtime.kernels import GAP, Limits, window
+from tensormap.runtime.buffers import Limits
 from tensormap.runtime.parts import Extent, Part, Place, prepare
+from tensormap.runtime.windows import GAP, window
 
 LONG = 256 << 10  # runs of a target that are worth a write of their own
 SHORT = 2 << 10  # runs of a transposed tile that still are, because rendering them in order would cost more

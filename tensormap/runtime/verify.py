@@ -10,10 +10,10 @@ import numpy as np
 from tensormap.checkpoints.catalog import Catalog, TensorInfo
 from tensormap.lowering.plan import Output, OutputFile, Plan, Step
 from tensormap.runtime.boxes import clip, row_major
+from tensormap.runtime.buffers import Buffer, Limits
 from tensormap.runtime.crew import Line
 from tensormap.runtime.diff import Tally, TensorDifference, header_difference, whole
 from tensormap.runtime.iterate import steps_by_tensor
-from tensormap.runtime.kernels import Buffer, Limits
 from tensormap.runtime.paint import runs
 from tensormap.runtime.progress import Callback, Progress
 from tensormap.runtime.sources import Sources

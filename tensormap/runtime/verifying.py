@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic
 from tensormap.lowering.plan import Plan, Verify
 from tensormap.runtime.crew import Line
-from tensormap.runtime.equality import Difference, first_difference
 from tensormap.runtime.parts import prepare_comparison
 from tensormap.runtime.progress import Callback, Progress
 from tensormap.runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from tensormap.runtime.equality import Difference
 
 
 def verify(plan: Plan, staff: list[Worker], progress: Callback | None) -> int:
@@ -42,6 +45,8 @@ def verify(plan: Plan, staff: list[Worker], progress: Callback | None) -> int:
 def _compare(
     plan: Plan, step: Verify, number: int, differences: dict[int, Difference], finished: list[int], worker: Worker
 ) -> None:
+    from tensormap.runtime.equality import first_difference
+
     comparison = prepare_comparison(step, plan.inputs)
     if comparison is not None:
         expected = plan.inputs[step.expected.tensor]

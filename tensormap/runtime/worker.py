@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tensormap.runtime.buffers import Buffer, Limits
 from tensormap.runtime.calling import Results
-from tensormap.runtime.kernels import Buffer, Limits
 from tensormap.runtime.paint import Painter
 from tensormap.runtime.sources import Handles, Records, Sources, handle_limit
 

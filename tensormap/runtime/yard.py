@@ -13,9 +13,9 @@ from typing import Protocol, TypeAlias
 
 from tensormap.checkpoints.catalog import Checksum
 from tensormap.lowering.plan import Plan
+from tensormap.runtime.buffers import Limits
 from tensormap.runtime.clones import Clones, may_fit
 from tensormap.runtime.crew import Line, await_end
-from tensormap.runtime.kernels import Limits
 from tensormap.runtime.parts import Extent
 from tensormap.runtime.progress import Callback, Progress
 from tensormap.runtime.tiling import Blocks, Mosaic, cut

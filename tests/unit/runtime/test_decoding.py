@@ -16,8 +16,9 @@ from tensormap.checkpoints.catalog import SourceFile
 from tensormap.checkpoints.gguf_types import ENCODINGS
 from tensormap.checkpoints.open import open_checkpoint
 from tensormap.lowering import plan_json
-from tensormap.runtime.decoding import CHUNK, Decoder, Encoded
+from tensormap.runtime.decoding import CHUNK, Decoder
 from tensormap.runtime.diff import diff
+from tensormap.runtime.parts import Encoded
 from tensormap.runtime.sources import Handles, Sources
 from tensormap.runtime.verify import compare
 from tests.hostile.ggufs import made, record

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tensormap.lowering.plan import Copy, Region
-from tensormap.runtime import execute, kernels, tiling, writing
+from tensormap.runtime import execute, kernels, paint, tiling, windows, writing
 from tensormap.runtime.boxes import row_major
 from tensormap.runtime.iterate import iter_tensors
 from tensormap.runtime.verify import compare
@@ -26,9 +26,9 @@ SAME = ["uint8", "bool", "bfloat16", "float32", "int64", "complex128", "float8_e
 def _small_thresholds(monkeypatch):
     """Make every kernel's case reachable with tensors of a few hundred bytes."""
     monkeypatch.setattr(kernels, "DIRECT", 24)
-    monkeypatch.setattr(kernels, "GAP", 8)
+    for module in (paint, tiling, windows):
+        monkeypatch.setattr(module, "GAP", 8)
     monkeypatch.setattr(kernels, "BLOCK", (3, 2))
-    monkeypatch.setattr(tiling, "GAP", 8)
     monkeypatch.setattr(tiling, "LONG", 48)
     monkeypatch.setattr(tiling, "SHORT", 8)
     monkeypatch.setattr(tiling, "CALL", 32)
