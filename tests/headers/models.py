@@ -295,6 +295,13 @@ DENSE = (
         dtype="float32",
     ),
     Model(
+        "bamba-9b",
+        "ibm-ai-platform/Bamba-9B-v2",
+        "Bamba",
+        f"{DEFAULTS}; states, attention layers and vocabulary: {CARD}",
+        {"mamba_d_state": 128, "attn_layer_indices": [9, 18, 27], "vocab_size": 128256},
+    ),
+    Model(
         "mamba2-2.7b",
         "state-spaces/mamba2-2.7b",
         "Mamba2",

@@ -211,6 +211,7 @@ GGUF = (
 REST = (
     Row("albert/electra", "albert-base-v1", "electra"),
     Row("baichuan/llama", "baichuan-7b", "llama", other="baichuan-7b-as-llama"),
+    Row("bamba/ssm", "bamba-9b", "ssm"),
     Row("bert/torch", "bert-base-uncased", "torch", other="bert-base-uncased.torch"),
     Row("clip/openai", "clip-vit-base-patch32", "openai", other="clip-vit-base-patch32.open_clip"),
     Row("codegen/gptj", "gpt-j-6b", "codegen"),
