@@ -85,6 +85,7 @@ class Mapping:
         """
         from tensormap.runtime import memory
 
+        memory.check_names(tensors)
         turned = direction.turn(self.resolved, to, tensors)
         read, written = (side.separator for side in turned.sides)
         dotted = {name.replace(read, "."): tensor for name, tensor in tensors.items()}

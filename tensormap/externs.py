@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tensormap.diagnostics import Diagnostic, MappingError
+from tensormap.diagnostics import Diagnostic, MappingError, TensormapError
 from tensormap.suggest import did_you_mean
 
 
@@ -18,8 +18,28 @@ from tensormap.suggest import did_you_mean
 class Registered:
     """A function and the dtype of what it returns; None: that of its first argument."""
 
-    function: Callable[..., Any]
+    name: str
+    given: Callable[..., Any]
     dtype: str | None
+
+    def function(self, *arrays: Any) -> Any:
+        """Call the function. MappingError (`extern-failed`) where it raises, or returns what is no array."""
+        import numpy as np
+
+        try:
+            result = np.asarray(self.given(*arrays))
+        except TensormapError:
+            raise
+        except Exception as error:
+            raised = f"{type(error).__name__}: {error}".strip(": ")
+            note = "the error itself is the cause of this one, with the place where it was raised"
+            raise MappingError(
+                Diagnostic("extern-failed", f"the extern `{self.name}` raised {raised}", notes=(note,))
+            ) from error
+        if result.dtype.kind in "OSUMm":
+            message = f"`{self.name}` returned what are no numbers, but of numpy's dtype `{result.dtype}`"
+            raise MappingError(Diagnostic("extern-result", message))
+        return result
 
 
 _registered: dict[str, Registered] = {}
@@ -27,7 +47,7 @@ _registered: dict[str, Registered] = {}
 
 def register(name: str, function: Callable[..., Any], dtype: str | None = None) -> None:
     """Give a name in mappings to a function. A name can be given again, as modules are loaded again."""
-    _registered[name] = Registered(function, dtype)
+    _registered[name] = Registered(name, function, dtype)
 
 
 def registered(name: str) -> Registered:

@@ -191,6 +191,18 @@ def framework_of(tensor: Any) -> Framework | None:
     return None
 
 
+def unusual(tensor: Any) -> str:
+    """Say what a tensor is that has no elements at strides; nothing where it has."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(tensor, torch.Tensor):
+        return ""
+    if tensor.is_nested:
+        return "a nested torch tensor"
+    if tensor.is_quantized:
+        return "a quantised torch tensor"
+    return "" if tensor.layout is torch.strided else "a sparse torch tensor"
+
+
 def constant(value: float, dtype: str, what: str) -> Array:
     """Return a number as numpy's array without axes, rounded once."""
     array = np.empty((), numpy_dtype(dtype))

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from tensormap.checkpoints.catalog import Catalog, TensorInfo
 from tensormap.checkpoints.lazy import LazyCatalog
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
@@ -32,6 +33,20 @@ from tensormap.runtime.reading import Reader
 Key: TypeAlias = tuple[axes.Path, tuple[int, ...]]
 
 
+def check_names(tensors: Any) -> None:
+    """Refuse what is no dictionary from names to tensors. CheckpointError."""
+    if not hasattr(tensors, "items"):
+        found = f"`{type(tensors).__name__}`"
+        raise CheckpointError(
+            Diagnostic("not-a-tensor", f"what is converted is a dictionary of tensors, and no {found}")
+        )
+    for name in tensors if not isinstance(tensors, LazyCatalog) else ():
+        if not isinstance(name, str):
+            raise CheckpointError(
+                Diagnostic("not-a-tensor", f"the key {shown(repr(name))} is no name: names are strings")
+            )
+
+
 def catalog(tensors: Map[str, Any]) -> Catalog:
     """Return the names, dtypes and shapes of tensors in memory. CheckpointError: one is no tensor, or of an unknown dtype."""
     if isinstance(tensors, LazyCatalog):
@@ -41,6 +56,10 @@ def catalog(tensors: Map[str, Any]) -> Catalog:
         framework = frameworks.framework_of(tensor)
         if framework is None:
             raise CheckpointError(Diagnostic("not-a-tensor", f"`{name}` is no numpy array, torch tensor or jax array"))
+        if unusual := frameworks.unusual(tensor):
+            raise CheckpointError(
+                Diagnostic("not-a-tensor", f"`{name}` is {unusual}, whose elements do not lie at strides")
+            )
         dtype = framework.dtype(tensor)
         if dtype not in BY_NAME:
             raise CheckpointError(
