@@ -52,6 +52,15 @@ OPEN = RMS | {
     "num_hidden_layers": 3,
     "max_position_embeddings": 512,
 }
+MAMBA2 = {
+    "hidden_size": 64,
+    "vocab_size": 128,
+    "num_hidden_layers": 2,
+    "state_size": 16,
+    "num_heads": 8,
+    "head_dim": 16,
+}
+MAMBA2 |= {"n_groups": 2, "chunk_size": 4}
 
 
 def _case(name: str, mapping: str, model: str, config: dict[str, Any], **more: Any) -> Case:
@@ -172,6 +181,14 @@ CASES = (
         "gpt-oss",
         "GptOssForCausalLM",
         OPEN | {"num_hidden_layers": 11, "num_local_experts": 11},
+        dtype=torch.bfloat16,
+    ),
+    _case("groups", "mamba2", "Mamba2ForCausalLM", MAMBA2, lossless=False, tolerance=1e-5),
+    _case(
+        "tied-bfloat16-eleven-layers",
+        "mamba2",
+        "Mamba2ForCausalLM",
+        MAMBA2 | {"num_hidden_layers": 11, "tie_word_embeddings": True, "n_groups": 1},
         dtype=torch.bfloat16,
     ),
 )
