@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import tensormap
 from tests.parity import converter, llamacpp
 from tests.parity.cases import gguf_decoders
 from tests.parity.cases.gguf import CASES, READ
 from tests.parity.harness import Case, assert_close, logits, random_tokens, save
-from tests.stored import assert_same, read_safetensors
+from tests.stored import Stored, assert_same, read_safetensors
 
 TYPES = {torch.float32: "ALL_F32", torch.bfloat16: "MOSTLY_BF16"}
 
@@ -93,6 +94,19 @@ def test_what_was_published_comes_back(case: Case, tmp_path: Path) -> None:
     written = _write(case, tmp_path)
     tensormap.apply(case.mapping, written.file.parent, tmp_path / "back", to=case.here)
     assert_same(read_safetensors(tmp_path / "back"), read_safetensors(written.folder))
+
+
+@pytest.mark.parametrize("case", [each for each in gguf_decoders.CASES if each.mapping == "gguf/bloom"], ids=str)
+def test_names_without_what_the_published_files_leave_out(case: Case, tmp_path: Path) -> None:
+    """BLOOM was published by the model without its head, and so without `transformer.`."""
+    written = _write(case, tmp_path)
+    file = written.folder / "model.safetensors"
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file)
+    tensormap.apply(case.mapping, written.folder, tmp_path / "again", to="gguf")
+    assert not converter.differences(tmp_path / "again" / "model.gguf", written.file)
+    tensormap.apply(case.mapping, tmp_path / "again", tmp_path / "bare", to="hf", set={"naming": "bare"})
+    assert_same(read_safetensors(tmp_path / "bare"), {name: Stored.of(each) for name, each in tensors.items()})
 
 
 @pytest.mark.parametrize("case", READ, ids=str)
