@@ -34,6 +34,7 @@ from tensormap.version import VERSION
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from tensormap.checkpoints.catalog import Catalog
     from tensormap.checkpoints.lazy import LazyCatalog
     from tensormap.runtime.execute import Report
 
@@ -253,9 +254,10 @@ def _open(
         return turned, open_side(turned, turned.sides[0], root, settings, config)
     tried: list[tuple[float, m.Mapping, Opened]] = []
     errors: list[CheckpointError] = []
+    catalogs: dict[Path, Catalog] = {}
     for turned in (mapping, mapping.inverse):
         try:
-            opened = open_side(turned, turned.sides[0], root, settings, config)
+            opened = open_side(turned, turned.sides[0], root, settings, config, catalogs)
         except CheckpointError as error:
             errors.append(error)
             continue

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from tensormap.diagnostics import Span
 from tensormap.language.polynomial import Polynomial
 
-_DIGITS = re.compile(r"[0-9]+")
+_DIGITS = re.compile("([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ def _show(part: Part) -> str:
 
 def skeleton(name: str) -> tuple[str, tuple[int, ...]]:
     """Split a name into its text with `#` for every run of digits, and the numbers."""
-    numbers = tuple(int(each) if len(each) < 19 else -1 for each in _DIGITS.findall(name))
-    return (_DIGITS.sub("#", name) if numbers else name), numbers
+    parts = _DIGITS.split(name)
+    return "#".join(parts[::2]), tuple([int(each) if len(each) < 19 else -1 for each in parts[1::2]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,16 @@ class Opened:
 
 
 def open_side(
-    mapping: m.Mapping, side: m.Side, root: Path, settings: Map[str, Any], config_paths: Sequence[Path] = ()
+    mapping: m.Mapping,
+    side: m.Side,
+    root: Path,
+    settings: Map[str, Any],
+    config_paths: Sequence[Path] = (),
+    catalogs: dict[Path, Catalog] | None = None,
 ) -> Opened:
-    """Open `root` as `side` describes it. CheckpointError if nothing there fits."""
+    """Open `root` as `side` describes it. CheckpointError if nothing there fits. What is opened as any checkpoint is kept in
+    `catalogs`, for the other side.
+    """
     base = root
     preset: dict[str, Any] = {}
     objects: Map[str, Any] = {}
@@ -53,7 +60,10 @@ def open_side(
         preset.update(variants)
         objects = catalog.objects
     else:
-        catalog = open_checkpoint(root)
+        held = {} if catalogs is None else catalogs
+        if root not in held:
+            held[root] = open_checkpoint(root)
+        catalog = held[root]
         objects = catalog.objects
         if len(catalog.files) == 1:
             objects = {f"{catalog.files[0].path}:{key}": value for key, value in objects.items()}
