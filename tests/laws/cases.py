@@ -32,6 +32,7 @@ class Form:
     rename: tuple[str, str] | None = None
     drop: str | None = None
     copy: tuple[str, str] | None = None  # a tensor, and the name of another one of its kind
+    dtype: str | None = None  # of all tensors
 
 
 UNTIED = {"tie_word_embeddings": False}
@@ -64,10 +65,19 @@ FORMS = (
         rename=(r"^transformer\.", ""),
         copy=("transformer.wte.weight", "lm_head.weight"),
     ),
+    Form("megatron-llama-llama", "half", dtype="float16"),
+    Form("megatron-llama-llama", "unpadded", set={"divisible": 1}),
     Form("megatron-mixtral-mixtral-pp2-apart", "tied", config={"tie_word_embeddings": True}, drop=r"^lm_head"),
     Form("megatron-deepseek_v3-deepseek-local-tp2-pp2", "tied", config={"tie_word_embeddings": True}, drop=r"^lm_head"),
     Form("meta-llama-llama-2-2-ranks", "saved-frequencies", set={"rope_freqs": "saved"}),
     Form("neox-llama-gqa-tp2", "saved-frequencies", set={"inv_freq": "saved"}),
+    Form("neox-llama-mistral", "named", back={"family": "mistral"}),
+    Form("neox-gpt_neox-plain", "fast-gelu", config={"hidden_act": "gelu_fast"}),
+    Form("neox-gpt_neox-plain", "tanh-gelu", config={"hidden_act": "gelu_pytorch_tanh"}),
+    Form("torchtune-gemma2-gemma2", "converted-norms", set={"norms": "converted"}, back={"norms": "converted"}),
+    Form("gguf-gpt2-plain", "half", dtype="float16"),
+    Form("gguf-bloom-plain", "half", dtype="float16"),
+    Form("gguf-starcoder2-plain", "half", dtype="float16"),
     Form("neox-llama-gqa-tp2", "padded", set={"divisible": 32}),
     Form("neox-llama-tied", "padded", set={"divisible": 32}),
     Form("neox-gpt_neox-tp2", "padded", set={"divisible": 32}),
@@ -126,6 +136,8 @@ def _formed(header: Header, form: Form) -> Header:
         tensors = {name: said for name, said in tensors.items() if not re.search(form.drop, name)}
     if form.rename is not None:
         tensors = {re.sub(*form.rename, name): said for name, said in tensors.items()}
+    if form.dtype is not None:
+        tensors = {name: (form.dtype, shape) for name, (_, shape) in tensors.items()}
     return replace(
         header,
         name=f"{header.name}-{form.name}",

@@ -24,7 +24,7 @@ from tensormap import library
 from tensormap.diagnostics import Source
 from tests.laws.mutate import Mutant
 
-FAMILIES = {"neox": "neox", "meta": "meta or fixtures"}
+FAMILIES = {"meta": "meta or fixtures", "deepseek_v3": "deepseek_v3 or fp8"}
 """What else is run for a family: the tests whose names hold this; its own name where nothing is said."""
 
 

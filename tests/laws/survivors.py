@@ -43,11 +43,8 @@ def kept() -> dict[Edit, str]:
 
 def reason(mutant: Mutant) -> str | None:
     """Return why a mutant survives, None if nobody has said it yet."""
-    if _in_constant(mutant):
+    if mutant.kind == "axes" and re.search(r"(^|[ ,>-])(-?[0-9][0-9.e]*|_) \[$", mutant.before):
         return "equivalent: the axes of a constant have no order"
+    if mutant.kind in ("config", "number") and mutant.before.endswith("?? "):
+        return "fallback: of a key that no case lacks, or whose number no small model has"
     return kept().get(edit(mutant))
-
-
-def _in_constant(mutant: Mutant) -> bool:
-    """Say whether two axes of a constant change places."""
-    return mutant.kind == "axes" and re.search(r"(^|[ ,>-])(-?[0-9][0-9.e]*|_) \[$", mutant.before) is not None
