@@ -21,9 +21,12 @@ CONSUMERS := ai2-olmo-core antlr4-python3-runtime bettermap blobfile convert-hf-
     pandas pillow pyarrow python-dateutil pytorch-lightning pytz recurrentgemma rwkv six spmd_types tiktoken timm \
     torchao torchdata torchmetrics torchtitan torchtune typeguard typeshed_client tyro wcwidth xllamacpp xxhash zipp
 
+# other converters, which no test needs: `make bench` runs them
+COMPETITORS := immutables mergekit peft scipy
+
 NAMES =
 
-.PHONY: help setup demo test check fmt docs peers headers test-peers bench torture clean
+.PHONY: help setup demo test check fmt docs peers headers test-peers bench bench-peers gate torture fuzz clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,11 +74,28 @@ headers: $(PEERS) ## write tests/headers/published anew, or NAMES="..." of it
 test-peers: $(PEERS) ## load converted checkpoints with the real libraries
 	$(PEERS_BIN)/python -m pytest --numprocesses $(WORKERS) tests/parity
 
-bench: $(VENV) ## benchmarks beside cp and the naive script
-	$(BIN)/python -m benchmarks
+bench: $(VENV) ## measure all beside cp, the naive script and libraries that are there; writes docs/performance.md
+	$(BIN)/python -m benchmarks --write docs/performance.md $(if $(wildcard $(PEERS)),--peers $(PEERS_BIN)/python)
+
+bench-peers: $(PEERS) ## add the libraries that only `bench` runs
+	$(PEERS_BIN)/python $(PIP) --no-deps $(COMPETITORS)
+
+gate: $(VENV) ## see that memory, CPU time and wall time are not far from what they were
+	$(BIN)/python -m benchmarks --gate
 
 torture: $(VENV) ## kills, full disks, long fuzzing
 	$(BIN)/python -m pytest -m torture
+
+FUZZ_SECONDS ?= 180
+FUZZ_TARGETS ?= mapping pickle torch_zip torch_legacy safetensors gguf index yaml json plan
+
+fuzz: $(VENV) ## fuzz every reader with coverage, FUZZ_SECONDS each; what is found stays in build/fuzz
+	$(BIN)/python $(PIP) atheris
+	for each in $(FUZZ_TARGETS); do \
+	    mkdir -p build/fuzz/$$each && \
+	    $(BIN)/python -m tests.fuzz $$each -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/$$each- \
+	        build/fuzz/$$each tests/fuzz/corpus/$$each || exit 1; \
+	done
 
 clean: ## remove both environments and every cache
 	rm -rf .venv .venv-peers build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
