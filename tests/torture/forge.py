@@ -2,8 +2,8 @@
 
 Reads one JSON object a line: `plan` (a pickle), `target`, `overwrite`, and `kill`, the number of the call at which to die;
 `after` lets that call happen first; `torn` writes half of what it was to write; `exchange` false is a file system that cannot
-swap two names; `parts` divides the run. With `microseconds` the parent kills instead. Answers one line: the exit status, and how
-many calls there were.
+swap two names; `parts` divides the run; `checksum` writes sums. With `microseconds` the parent kills instead. Answers one line:
+the exit status, and how many calls there were.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _child(plan: Plan, order: dict[str, Any], answer: int) -> None:
         if order.get("parts"):
             divided_run(plan, order["target"], order["parts"], overwrite=order["overwrite"])
         else:
-            execute.run(plan, order["target"], overwrite=order["overwrite"])
+            execute.run(plan, order["target"], overwrite=order["overwrite"], checksum=order.get("checksum", False))
     os.write(answer, str(last + 1).encode())
 
 

@@ -148,6 +148,23 @@ def test_finished_files_are_not_made_again(forge, work, place):
     assert max(resumed) == len(work.plan.outputs)
 
 
+def test_sums_survive_a_kill(forge, work, place):
+    """They are taken by two runs, and are right for sha256sum."""
+    count = forge(work, prepared(place / "p", overwrite=False), overwrite=False, checksum=True)["count"]
+    resumed = 0
+    for kill in some(count, 6, f"sums {work.name}"):
+        target = prepared(place / "p", overwrite=False)
+        assert forge(work, target, overwrite=False, checksum=True, kill=kill)["status"] in (0, KILLED)
+        if tree(target) is None:
+            resumed += len(run(work.plan, target, resume=True, checksum=True).resumed)
+        subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=target, check=True)
+        files = tree(target)
+        assert files is not None
+        assert len(files.pop("SHA256SUMS").splitlines()) == len(work.whole)
+        assert files == work.whole
+    assert resumed
+
+
 def test_a_kill_where_names_cannot_be_swapped(forge, work, place):
     """Between two renames nothing has the target's name, but the old one is whole and the next run gives its name back."""
     folder = place / "p"
