@@ -179,6 +179,7 @@ GGUF = (
     Row("gguf/llama", "llama-2-7b", "gguf"),
     Row("gguf/llama", "llama-3.1-70b", "gguf", back={"factor": 8.0, "context": 8192}),
     Row("gguf/llama", "mistral-7b", "gguf", back={"family": "mistral"}),
+    Row("gguf/mamba2", "mamba2-2.7b", "gguf"),
     Row("gguf/mamba", "mamba-2.8b", "gguf"),
     Row("gguf/mixtral", "mixtral-8x7b", "gguf"),
     Row("gguf/phi3", "phi-3-mini", "gguf"),
