@@ -99,6 +99,7 @@ def test_larger_blocks(tmp_path, system, monkeypatch):
     bench = Bench(tmp_path / "other")
     plan = one_tensor(bench, 50 * BLOCK, before=100, header=100 + BLOCK)
     assert moved(bench, plan).bytes_shared == 0
+    assert system.calls == 1
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY])

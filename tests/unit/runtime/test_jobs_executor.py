@@ -22,6 +22,7 @@ from tensormap.lowering import split
 from tensormap.lowering.plan import Call, Copy, Input, Plan
 from tensormap.runtime import delegate
 from tensormap.runtime.execute import run
+from tensormap.runtime.progress import Progress
 from tests.unit.runtime.plans import Bench, digest, read_tensor, seven_files, whole
 
 
@@ -300,29 +301,29 @@ def test_a_worker_that_does_not_see_the_target(bench, plan):
 
 
 def test_jobs_that_run_are_stopped_by_an_interruption(bench, plan, monkeypatch):
-    """The others' files are seen to be gone a moment later, and no thread is left writing."""
-    running, going_on = threading.Event(), threading.Event()
-    original = delegate.Yard.write
+    """They see a moment later that nobody wants their files, and no thread is left writing."""
+    running, ended = threading.Event(), []
 
-    def slow(self, staff, progress):
+    def endless(self, staff, progress):
         running.set()
-        assert going_on.wait(20)
-        time.sleep(0.3)
-        return original(self, staff, progress)
+        for _ in range(200):
+            progress(Progress("write", 0, 1, 0, 1))
+            time.sleep(0.1)
+        ended.append(self)
 
-    monkeypatch.setattr(delegate.Yard, "write", slow)
+    monkeypatch.setattr(delegate.Yard, "write", endless)
 
     def interrupt(_):
         if running.is_set():
-            going_on.set()
             raise KeyboardInterrupt
 
     with ThreadPoolExecutor(2) as pool:
         with pytest.raises(KeyboardInterrupt):
             run(plan, target_of(bench), executor=pool, progress=interrupt)
         assert left_over(bench) == []
-        assert not target_of(bench).exists()
+    assert ended == []
     assert left_over(bench) == []
+    assert not target_of(bench).exists()
 
 
 def test_what_a_dead_worker_left_is_removed_by_the_next(bench, plan, serial):
