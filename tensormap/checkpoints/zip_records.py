@@ -109,7 +109,7 @@ def check_record(file: Reader, archive: Archive, name: str) -> None:
 
 def damaged(file: Reader, name: str) -> CheckpointError:
     return refusal(
-        "damaged-record",
+        "record-damaged",
         f"{shown(file.name)}: the bytes of record {shown(name)} do not match their checksum",
         help=["the file was damaged after it was written: fetch it again"],
     )

@@ -20,6 +20,7 @@ from tensormap.lowering.evidence import OVERRULED
 from tensormap.lowering.solve import Contradiction
 from tensormap.lowering.state import State, active, position_names, undecided
 
+_SHOWN = 5  # rules that depend on what a config would say
 MOST_PLACES = 100_000
 """How many positions a requirement is tried at."""
 
@@ -134,9 +135,13 @@ def _choices(state: State) -> list[Diagnostic]:
                 for name in value.names:
                     needed.setdefault(name, rule)
     found: list[Diagnostic] = []
+    unsaid = {name: rule for name, rule in needed.items() if name not in state.mapping.params}
+    if len(unsaid) > 1 and not state.configured:
+        found.append(_unsaid(unsaid))
+        unsaid = {}
     for name, rule in needed.items():
         param = state.mapping.params.get(name)
-        if param is None:
+        if name in unsaid:
             found.append(
                 Diagnostic(
                     "unknown-value",
@@ -145,7 +150,7 @@ def _choices(state: State) -> list[Diagnostic]:
                     help=(f"set it: `--set {name}=...`" + _or_config(state),),
                 )
             )
-        else:
+        elif param is not None:
             choices = " or ".join(f"`--set {name}={variant}`" for variant in param.variants) or f"`--set {name}=...`"
             what = f": {param.text}" if param.text else ""
             found.append(
@@ -157,6 +162,19 @@ def _choices(state: State) -> list[Diagnostic]:
                 )
             )
     return found
+
+
+def _unsaid(unsaid: Map[str, m.Rule]) -> Diagnostic:
+    """Report the values that a config would have said, where none was found: that is one thing that is missing."""
+    shown = ", ".join(f"`{name}`" for name in unsaid)
+    labels = tuple(Label(rule.span, f"depends on `{name}`", k == 0) for k, (name, rule) in enumerate(unsaid.items()))
+    settings = " ".join(f"--set {name}=..." for name in unsaid)
+    return Diagnostic(
+        "unknown-value",
+        f"no config was found beside the source, and nothing else says what {shown} are; conditions depend on them",
+        labels[:_SHOWN],
+        help=("`--config FILE` names the config", f"or set each: `{settings}`"),
+    )
 
 
 def _or_config(state: State) -> str:

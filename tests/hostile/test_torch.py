@@ -170,9 +170,9 @@ ZIPS: dict[str, tuple[bytes, str]] = {
     "big-endian": (archive([members()[0], Member(b"x/byteorder", b"big"), *members()[2:]]), "big-endian"),
     "byte order of a megabyte": (archive([members()[0], Member(b"x/byteorder", b"x" * 2**20), *members()[2:]]), "zip-invalid"),
     "TorchScript": (archive([*members(), Member(b"x/constants.pkl", b"x")]), "torch-script"),
-    "bit flip in a record": (changed(2, data=b"\x01" + FOUR[1:], crc=zlib.crc32(FOUR)), "damaged-record"),
-    "bit flip in the pickle": (changed(0, crc=5), "damaged-record"),
-    "bit flip in a record nobody needs": (changed(3, crc=5), "damaged-record"),
+    "bit flip in a record": (changed(2, data=b"\x01" + FOUR[1:], crc=zlib.crc32(FOUR)), "record-damaged"),
+    "bit flip in the pickle": (changed(0, crc=5), "record-damaged"),
+    "bit flip in a record nobody needs": (changed(3, crc=5), "record-damaged"),
     "storage outside of its folder": (torch_file(held(tensor(storage("../data.pkl")))), "pickle-invalid"),
 }  # fmt: skip
 
