@@ -13,7 +13,7 @@ import torch
 import tensormap
 from tests.parity.cases.decoders import CASES
 from tests.parity.harness import Case, save
-from tests.stored import read_safetensors
+from tests.stored import assert_same, read_safetensors
 
 Tensors = dict[str, torch.Tensor]
 
@@ -190,6 +190,20 @@ def test_bloom_as_its_converter_joins_it(case: Case, tmp_path: Path) -> None:
     save(case, tmp_path / "here")
     tensormap.apply(case.mapping, tmp_path / "here", tmp_path / "there", to=case.to, set=dict(case.set))
     _assert_equal(_bloom(tmp_path / "there", case.config["n_layer"], case.set.get("tp", 1)), tmp_path / "here")
+
+
+@pytest.mark.parametrize("case", [each for each in CASES if each.mapping.startswith("bloom/")], ids=str)
+def test_bloom_by_the_names_it_was_published_under(case: Case, tmp_path: Path) -> None:
+    """Its converter saves the model without its head, and so without `transformer.`."""
+    save(case, tmp_path / "here")
+    tensormap.apply(case.mapping, tmp_path / "here", tmp_path / "there", to=case.to, set=dict(case.set))
+    back = {"naming": "bare", **case.back}
+    tensormap.apply(case.mapping, tmp_path / "there", tmp_path / "bare", to="hf", set=back)
+    full, bare = (read_safetensors(tmp_path / name) for name in ("here", "bare"))
+    assert_same(bare, {name.removeprefix("transformer."): each for name, each in full.items()})
+    tensormap.apply(case.mapping, tmp_path / "bare", tmp_path / "again", to=case.to, set=dict(case.set))
+    for path in (tmp_path / "there").glob("*.pt"):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("case", [each for each in CASES if each.mapping == "dbrx/mlx"], ids=str)
