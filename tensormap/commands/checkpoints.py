@@ -220,7 +220,7 @@ def _plain(value: Any) -> Any:
             return str(value)
 
 
-@click.command(cls=outcome.Command)
+@click.command(cls=outcome.Command, short_help="Compare two checkpoints, element by element.")
 @click.argument("left", metavar="A", type=click.Path(path_type=Path))
 @click.argument("right", metavar="B", type=click.Path(path_type=Path))
 @options.running

@@ -92,7 +92,7 @@ def plan_option(says: str) -> options.Decorator:
     )
 
 
-@click.command(cls=outcome.Command)
+@click.command(cls=outcome.Command, short_help="Convert a checkpoint.")
 @click.argument("places", metavar="[MAPPING SRC] DST", nargs=-1)
 @options.planning
 @options.extern_option
@@ -219,7 +219,7 @@ def as_data(report: Report) -> dict[str, Any]:
     } | ({} if report.part is None else {"part": list(report.part), "waiting": list(report.waiting)})
 
 
-@click.command(cls=outcome.Command)
+@click.command(cls=outcome.Command, short_help="Compute a conversion again, and compare.")
 @click.argument("mapping")
 @click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
 @click.argument("target", metavar="DST", type=click.Path(path_type=Path))

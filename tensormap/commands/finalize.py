@@ -12,7 +12,7 @@ from tensormap.commands import options, outcome, terminal
 from tensormap.commands.convert import as_data, plan_option, planned, wanted_of
 
 
-@click.command(cls=outcome.Command)
+@click.command(cls=outcome.Command, short_help="End a run that was made in parts.")
 @click.argument("places", metavar="[MAPPING SRC] DST", nargs=-1, required=True)
 @options.planning
 @options.extern_option

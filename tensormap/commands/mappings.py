@@ -26,7 +26,7 @@ _HEADER = re.compile(r"^mapping\s+(\S+)\s*<->\s*(\S+)", re.MULTILINE)
 # --- check
 
 
-@click.command(cls=outcome.Command)
+@click.command(cls=outcome.Command, short_help="Check mappings, without a checkpoint.")
 @click.argument("mappings", metavar="MAPPING...", nargs=-1, required=True)
 @options.json_option
 @click.pass_context
@@ -120,7 +120,7 @@ def _check_data(
 # --- fmt
 
 
-@click.command(cls=outcome.Command)
+@click.command(cls=outcome.Command, short_help="Format mapping files.")
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True)
 @click.option("--check", "only", is_flag=True, help="Write nothing; exit with 1 where a file is not formatted.")
 @click.pass_context
@@ -166,7 +166,7 @@ def _stdin() -> Source:
 # --- list
 
 
-@click.command("list", cls=outcome.Command)
+@click.command("list", cls=outcome.Command, short_help="List the mappings that come with tensormap.")
 @options.json_option
 def list_(*, as_json: bool) -> None:
     """List the mappings that come with tensormap: names, sides, and what they are for."""
