@@ -41,6 +41,9 @@ MORE = {
     "litgpt/": "LitGPT's own converter and forward pass (`test_litgpt.py`)",
 }
 
+LESS = {"gguf/baichuan": "llama.cpp's forward pass (`test_gguf.py`); its converter fails here"}
+"""Where one of a family was held against less than the others."""
+
 HEAD = """# The mapping library
 
 Every mapping reads both ways. *Losses* says what a direction does not keep, by kind; nothing means that the way there and back is
@@ -67,7 +70,8 @@ def table() -> str:
             for models in [cases.get(name, [])]
             for model in dict.fromkeys(models)
         ]
-        verified += [said for prefix, said in MORE.items() if name.startswith(prefix)]
+        more = (said for prefix, said in MORE.items() if name.startswith(prefix))
+        verified += [LESS[name]] if name in LESS else more
         rows.append(
             f"| [`{name}`]({name}.tmap) | {' ↔ '.join(mapping.sides)} | {_title(text)} | {_losses(mapping)} "
             f"| {'; '.join(verified) or 'nothing yet'} | {len(text.splitlines())} |\n"
