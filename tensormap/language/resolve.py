@@ -579,6 +579,15 @@ class _Resolver:
         right = None if isinstance(line.right, syntax.Name) and line.right.text in absent else line.right
         if left is None and right is None:
             self._fail("empty-rule", "both sides of this config line are absent", line.span)
+        elif line.value is None and (left is None or right is None):
+            key, away = (right, "<-") if left is None else (left, "->")
+            if key is not None and _arrow(line.arrow) != away:
+                self._fail(
+                    "empty-rule",
+                    f"nothing says what `{print_expression(key)}` is written with",
+                    line.span,
+                    help=f"give the line a value, as in `n = ...`, or read the key and drop it: `{away}`",
+                )
         self.config.append(m.ConfigRule(line.value, left, _arrow(line.arrow), right, context.guards, line.span))
 
     def _scope(self, scope: syntax.Scope, context: _Context) -> None:

@@ -126,6 +126,17 @@ def test_a_chosen_text_plans(checkpoint: Path) -> None:
     assert outcome('a [x y] <-> q [y x]\n"*" -> _\n', checkpoint) == "planned"
 
 
+@pytest.mark.parametrize("line", ["_ <-> key", "_ -> key", "key <-> _", "key <- _"])
+def test_a_config_line_that_writes_nothing_is_refused(line: str) -> None:
+    with pytest.raises(MappingError, match="nothing says what `key` is written with"):
+        tensormap.loads(f"config {{\n{line}\n}}\n")
+
+
+@pytest.mark.parametrize("line", ["_ <- key", "key -> _", "1 = key <- _"])
+def test_a_config_line_that_drops_a_key_or_has_a_value_is_not(line: str, checkpoint: Path) -> None:
+    assert outcome(f'config {{\n{line}\n}}\n"*" -> _\n_ <- "*"\n', checkpoint) == "planned"
+
+
 def test_a_number_in_a_name_that_nothing_gives_is_reported(checkpoint: Path) -> None:
     mapping = tensormap.loads('index j < 2\n"x.{n + j}" -> _\n"*" -> _\n')
     with pytest.raises(CheckpointError, match="nothing says how many `n` there are"):
