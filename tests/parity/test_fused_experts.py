@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,24 @@ def test_further_predictions_are_dropped_and_said_so(mapping: str, tmp_path: Pat
     assert f"1 tensors, `{EXTRA[mapping]}` first" in str(plan)
     tensormap.apply(plan, tmp_path / "to-fused")
     assert_same(read_safetensors(tmp_path / "to-fused"), read_safetensors(tmp_path / "fused"))
+
+
+def test_dense_layers_of_kimi_linear_as_they_were_published(tmp_path: Path) -> None:
+    """The authors call them `mlp`; transformers reads that, and writes the name of the mixtures."""
+    model = build(FIRST["kimi_linear/fused"])
+    model.save_pretrained(tmp_path / "published")
+    model.save_pretrained(tmp_path / "fused", save_original_format=False)
+    file = tmp_path / "published" / "model.safetensors"
+    tensors = {
+        re.sub(r"block_sparse_moe\.(gate_proj|up_proj|down_proj)", r"mlp.\1", name): tensor
+        for name, tensor in load_file(file).items()
+    }
+    assert "model.layers.0.mlp.up_proj.weight" in tensors
+    save_file(tensors, file)
+    tensormap.apply("kimi_linear/fused", tmp_path / "published", tmp_path / "there", "fused")
+    assert_same(read_safetensors(tmp_path / "there"), read_safetensors(tmp_path / "fused"))
+    tensormap.apply("kimi_linear/fused", tmp_path / "there", tmp_path / "back", "published")
+    assert_same(read_safetensors(tmp_path / "back"), read_safetensors(tmp_path / "published"))
 
 
 @pytest.mark.parametrize(
