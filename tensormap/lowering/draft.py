@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from tensormap.checkpoints.catalog import TensorInfo
 from tensormap.language import mapping as m
-from tensormap.language.names import Template
 from tensormap.lowering import plan
 from tensormap.lowering.boxes import Placed
 from tensormap.lowering.compose import Box
@@ -37,10 +36,6 @@ class Virtual:
     dtype: str | None
     rule: m.Rule
     pieces: list[tuple[Box, tuple[int, ...], plan.Formula]] = field(default_factory=list)
-
-
-def family(template: Template) -> str:
-    return "".join(part if isinstance(part, str) else "#" for part in template.parts)
 
 
 def describe(info: TensorInfo) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
 from itertools import product
 
-from tensormap.diagnostics import CheckpointError, Diagnostic, Label
+from tensormap.diagnostics import CheckpointError, Diagnostic, Label, Span
 from tensormap.language import mapping as m
 from tensormap.language.layout import Layout, Node, Product, Rest
 from tensormap.language.layout import size as axis_size
@@ -31,13 +31,15 @@ class Instances:
         self.bound = bound
         self.known = bound.known
         self._guards: dict[tuple[int, bool, tuple[int, ...]], bool] = {}
+        self._conditions: dict[int, tuple[tuple[m.Guard, tuple[str, ...]], ...]] = {}
         self._formatters: dict[Template, Callable[[Place], str]] = {}
 
-    def number(self, polynomial: Polynomial, place: Place = NOWHERE) -> int:
+    def number(self, polynomial: Polynomial, place: Place = NOWHERE, span: Span | None = None) -> int:
         """Return a size as a number. CheckpointError if nothing determines it."""
         value = self.known.size(polynomial, place)
         if value is None:
-            raise CheckpointError(Diagnostic("underdetermined", f"nothing says how much `{polynomial}` is"))
+            labels = (Label(span),) if span else ()
+            raise CheckpointError(Diagnostic("underdetermined", f"nothing says how much `{polynomial}` is", labels))
         return value
 
     def size(self, node: Node | Product, place: Place) -> int:
@@ -52,7 +54,7 @@ class Instances:
         """Return the shape of a tensor of this layout, `rest` standing for `...`."""
         sizes: list[int] = []
         for axis in layout.axes:
-            sizes.extend(rest if isinstance(axis, Rest) else (self.size(axis, place),))
+            sizes.extend(rest if isinstance(axis, Rest) else (self.number(axis_size(axis), place, layout.span),))
         return tuple(sizes)
 
     def formatter(self, template: Template) -> Callable[[Place], str]:
@@ -74,12 +76,16 @@ class Instances:
 
     def places(self, indices: Sequence[str], fixed: Place = NOWHERE) -> Iterator[dict[str, int]]:
         """Yield every combination of positions, an index whose size depends on another behind that one."""
-        wanted = sorted((index for index in indices if index not in fixed), key=lambda index: not self._flat(index))
-        if all(self._flat(index) for index in wanted):
+        wanted = [index for index in indices if index not in fixed]
+        if not wanted:
+            yield dict(fixed)
+        elif all(self._flat(index) for index in wanted):
             for chosen in product(*(range(self.count(index)) for index in wanted)):
-                yield {**fixed, **dict(zip(wanted, chosen, strict=True))}
+                place = dict(fixed)
+                place.update(zip(wanted, chosen, strict=True))
+                yield place
         else:
-            yield from self._grow(wanted, dict(fixed))
+            yield from self._grow(sorted(wanted, key=lambda index: not self._flat(index)), dict(fixed))
 
     def _grow(self, wanted: Sequence[str], place: dict[str, int]) -> Iterator[dict[str, int]]:
         if not wanted:
@@ -90,17 +96,23 @@ class Instances:
 
     def holds(self, rule: m.Rule, place: Place) -> bool:
         """Say whether the conditions of a rule hold at these positions; one that needs a position not given is left out."""
-        for guard in rule.guards:
-            needed = position_names(guard, self.bound.mapping)
+        for guard, needed in self._positional(rule):
             if any(name not in place for name in needed):
                 continue
-            positions = {name: place[name] for name in needed}
-            key = (guard.scope, guard.negated, tuple(positions.values()))
+            key = (guard.scope, guard.negated, tuple([place[name] for name in needed]))
             if key not in self._guards:
-                self._guards[key] = bool(self.known.evaluate(guard.condition, positions)) != guard.negated
+                value = self.known.evaluate(guard.condition, {name: place[name] for name in needed})
+                self._guards[key] = bool(value) != guard.negated
             if not self._guards[key]:
                 return False
         return True
+
+    def _positional(self, rule: m.Rule) -> tuple[tuple[m.Guard, tuple[str, ...]], ...]:
+        """List the conditions of a rule with the indices that they depend on."""
+        if rule.number not in self._conditions:
+            mapping = self.bound.mapping
+            self._conditions[rule.number] = tuple((guard, position_names(guard, mapping)) for guard in rule.guards)
+        return self._conditions[rule.number]
 
     def family(self, rule: m.Rule, template: Template) -> Iterator[tuple[str, dict[str, int]]]:
         """Yield every name of a template with its positions, where the rule's conditions hold."""
@@ -135,10 +147,13 @@ class Account:
     def lack(self, rule: m.Rule, lacking: Sequence[tuple[m.Tensor, str]]) -> None:
         self.missing.setdefault(rule.number, []).extend(lacking)
 
-    def close(self) -> None:
-        """Raise CheckpointError if anything was wrong, is missing, or is read by no rule."""
+    def close(self, dropped: list[tuple[str, tuple[str, ...]]] | None = None) -> None:
+        """Raise CheckpointError if anything was wrong, is missing, or is read by no rule. What a wild rule drops is added to
+        `dropped`, with the rule's place.
+        """
         left = [name for name in self.bound.catalog.tensors if name not in self._claims]
-        left = coverage.drop_wild(self.bound.rules, left, [], where, Instances(self.bound).family)
+        family = Instances(self.bound).family
+        left = coverage.drop_wild(self.bound.rules, left, [] if dropped is None else dropped, where, family)
         found = [*self.findings, *coverage.missing(self.missing, self.bound), *coverage.unclaimed(left, self.bound)]
         if found:
             raise CheckpointError(list(dict.fromkeys(found)))

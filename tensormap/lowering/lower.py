@@ -5,10 +5,9 @@ Claims every source tensor, and reports in one go what is missing, claimed twice
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Map
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 from tensormap import externs
 from tensormap.checkpoints import gguf_blocks
@@ -16,17 +15,12 @@ from tensormap.checkpoints.catalog import TensorInfo
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
-from tensormap.language.layout import Layout, Rest
-from tensormap.language.layout import size as axis_size
-from tensormap.language.names import Template, formatter
 from tensormap.language.pairing import Pair, pair
-from tensormap.language.polynomial import Polynomial
-from tensormap.lowering import coverage, generator_shapes, plan
+from tensormap.lowering import generator_shapes, plan
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.boxes import row_major
-from tensormap.lowering.draft import Draft, Virtual, describe, family
-from tensormap.lowering.instances import rest_of
-from tensormap.lowering.state import position_names
+from tensormap.lowering.draft import Draft, Virtual, describe
+from tensormap.lowering.instances import Account, Instances, in_order, rest_of, where
 from tensormap.lowering.writer import Writer
 
 
@@ -41,17 +35,8 @@ class Lowered:
 def lower(bound: Bound, *, dtype: str | None = None) -> Lowered:
     """Return every written tensor with its steps. CheckpointError lists all that does not fit."""
     run = Lowering(bound, dtype)
-    pending = list(bound.rules)
-    while pending:
-        ready = [rule for rule in pending if not run.waits(rule, pending)]
-        if not ready:
-            span = pending[0].span
-            raise CheckpointError(
-                Diagnostic("virtual-cycle", "virtual tensors depend on each other in a circle", (Label(span),))
-            )
-        for rule in ready:
-            run.rule(rule)
-        pending = [rule for rule in pending if rule not in ready]
+    for rule in in_order(bound):
+        run.rule(rule)
     return run.finish()
 
 
@@ -61,28 +46,15 @@ class Lowering:
     def __init__(self, bound: Bound, dtype: str | None) -> None:
         self.bound = bound
         self.known = bound.known
+        self.at = Instances(bound)
+        self.account = Account(bound)
         self.dtype = dtype
         self.inputs: list[plan.Input] = []
         self.ids: dict[str, int] = {}
-        self.claims: dict[str, int] = {}
         self.drafts: dict[str, Draft] = {}
         self.virtuals: dict[str, Virtual] = {}
         self.verifications: list[plan.Verify] = []
         self.dropped: list[tuple[str, tuple[str, ...]]] = []
-        self.findings: list[Diagnostic] = []
-        self.missing: dict[int, list[tuple[m.Tensor, str]]] = {}
-        self.guard_cache: dict[tuple[int, tuple[int, ...]], bool] = {}
-        self.guards: dict[int, tuple[tuple[m.Guard, tuple[str, ...]], ...]] = {}
-
-    # --- order ------------------------------------------------------------------------------------------------------
-
-    def waits(self, rule: m.Rule, pending: Sequence[m.Rule]) -> bool:
-        """Say whether a rule reads a virtual tensor that a pending rule still makes."""
-        wanted = {family(tensor.template) for tensor in m.stored(rule.left) if tensor.template.virtual}
-        if not wanted:
-            return False
-        made = {family(t.template) for other in pending for t in m.stored(other.right) if t.template.virtual}
-        return bool(wanted & made)
 
     # --- one rule ---------------------------------------------------------------------------------------------------
 
@@ -112,22 +84,22 @@ class Lowering:
             if tensor.template.wild:
                 continue  # what is left at the end
             names: list[str] = []
-            for name, _ in self.names_of(rule, tensor.template):
-                if name in self.bound.catalog.tensors and self.claim(name, rule):
+            for name, _ in self.at.family(rule, tensor.template):
+                if name in self.bound.catalog.tensors and self.account.claim(name, rule):
                     names.append(name)
             if names:
-                self.dropped.append((self.where(rule), tuple(names)))
+                self.dropped.append((where(rule), tuple(names)))
 
     def _backwards(self, rule: m.Rule) -> None:
         present = [
             name
             for tensor in m.stored(rule.left)
             if not tensor.template.virtual
-            for name, _ in self.names_of(rule, tensor.template)
+            for name, _ in self.at.family(rule, tensor.template)
             if name in self.bound.catalog.tensors
         ]
         if present:
-            self.findings.append(
+            self.account.findings.append(
                 Diagnostic(
                     "one-way",
                     f"this rule cannot be read backwards, and the source holds `{present[0]}`",
@@ -136,106 +108,9 @@ class Lowering:
                 )
             )
             for name in present:
-                self.claim(name, rule)
-
-    def names_of(self, rule: m.Rule, template: Template) -> Iterator[tuple[str, dict[str, int]]]:
-        """Yield every name of a template with its positions, where the rule's conditions hold."""
-        write = self.formatter(template)
-        for place in self._places(template.indices):
-            if self._holds(rule, place):
-                yield write(place), place
-
-    def formatter(self, template: Template) -> Callable[[Map[str, int]], str]:
-        sizes = {index: self.count(index, {}) for index in template.indices if self._flat(index)}
-        return formatter(template, sizes, self.number, self._before_number)
-
-    def _flat(self, index: str) -> bool:
-        return self.bound.mapping.indices[index].of is None
-
-    def _before_number(self, index: str, inner: Polynomial, position: int) -> int:
-        value = self.known.before(index, inner, position)
-        if value is None:
-            raise CheckpointError(Diagnostic("underdetermined", f"nothing says how many `{inner}` there are"))
-        return value
-
-    def number(self, polynomial: Polynomial) -> int:
-        value = self.known.size(polynomial)
-        if value is None:
-            raise CheckpointError(Diagnostic("underdetermined", f"nothing says how many `{polynomial}` there are"))
-        return value
-
-    def count(self, index: str, positions: Map[str, int]) -> int:
-        value = self.known.count(index, positions)
-        if value is None:
-            raise CheckpointError(Diagnostic("underdetermined", f"nothing says how many `{index}` there are"))
-        return max(value, 0)
-
-    def _places(self, indices: Sequence[str], fixed: Map[str, int] | None = None) -> Iterator[dict[str, int]]:
-        """Yield every combination of positions, an index whose size depends on another behind that one."""
-        start = dict(fixed or {})
-        wanted = [index for index in indices if index not in start]
-        if not wanted:
-            yield start
-            return
-        if all(self._flat(index) for index in wanted):
-            ranges = [range(self.count(index, {})) for index in wanted]
-            for chosen in product(*ranges):
-                place = dict(start)
-                place.update(zip(wanted, chosen, strict=True))
-                yield place
-            return
-        ordered = sorted(wanted, key=lambda index: not self._flat(index))
-
-        def grow(k: int, place: dict[str, int]) -> Iterator[dict[str, int]]:
-            if k == len(ordered):
-                yield dict(place)
-                return
-            for position in range(self.count(ordered[k], place)):
-                place[ordered[k]] = position
-                yield from grow(k + 1, place)
-            place.pop(ordered[k], None)
-
-        yield from grow(0, start)
-
-    def _guards(self, rule: m.Rule) -> tuple[tuple[m.Guard, tuple[str, ...]], ...]:
-        """List the conditions of a rule that depend on positions, with the indices they depend on."""
-        if rule.number not in self.guards:
-            found = ((guard, position_names(guard, self.bound.mapping)) for guard in rule.guards)
-            self.guards[rule.number] = tuple(each for each in found if each[1])
-        return self.guards[rule.number]
-
-    def _holds(self, rule: m.Rule, place: Map[str, int]) -> bool:
-        """Say whether the conditions of a rule hold at these positions."""
-        for guard, needed in self._guards(rule):
-            if any(name not in place for name in needed):
-                continue
-            key = (guard.scope * 2 + guard.negated, tuple(place[name] for name in needed))
-            if key not in self.guard_cache:
-                value = self.known.evaluate(guard.condition, {name: place[name] for name in needed})
-                self.guard_cache[key] = bool(value) != guard.negated
-            if not self.guard_cache[key]:
-                return False
-        return True
+                self.account.claim(name, rule)
 
     # --- sources ----------------------------------------------------------------------------------------------------
-
-    def where(self, rule: m.Rule) -> str:
-        source = rule.span.source
-        return f"{source.name}:{source.text.count(chr(10), 0, rule.span.start) + 1}"
-
-    def claim(self, name: str, rule: m.Rule) -> bool:
-        held = self.claims.setdefault(name, rule.number)
-        if held == rule.number:
-            return True
-        other = next(each for each in self.bound.mapping.rules if each.number == held)
-        self.findings.append(
-            Diagnostic(
-                "claimed-twice",
-                f"two rules read `{name}`",
-                (Label(rule.span, "this one"), Label(other.span, "and this one", False)),
-            )
-        )
-        return False
 
     def input_of(self, info: TensorInfo) -> int:
         name, dtype, shape, file, offset, strides, encoding = info
@@ -276,17 +151,17 @@ class Lowering:
         if not tensor.aliases:
             return info
         for alias in tensor.aliases:
-            other = tensors.get(self.formatter(alias.template)(place))
+            other = tensors.get(self.at.formatter(alias.template)(place))
             if other is None or (info is not None and other.name == info.name):
                 continue
             if info is None:
                 info = other
                 continue
-            if self.claims.get(other.name) == rule.number:
+            if self.account.claimed_by(other.name, rule):
                 continue
-            self.claim(other.name, rule)
+            self.account.claim(other.name, rule)
             if other.shape != info.shape or other.dtype != info.dtype:
-                self.findings.append(
+                self.account.findings.append(
                     Diagnostic(
                         "tied-differ",
                         f"`{info.name}` and `{other.name}` are one tensor here, but have different shapes or dtypes",
@@ -298,35 +173,19 @@ class Lowering:
             whole = tuple(info.shape)
             sources = (plan.Region(self.input_of(other), 0, other.strides or row_major(whole)),)
             expected = plan.Region(self.input_of(info), 0, info.strides or row_major(whole))
-            self.verifications.append(plan.Verify(whole, sources, plan.Operand(0), expected, self.where(rule)))
+            self.verifications.append(plan.Verify(whole, sources, plan.Operand(0), expected, where(rule)))
         return info
-
-    def shape(self, layout: Layout, rest: tuple[int, ...], place: Map[str, int]) -> tuple[int, ...]:
-        shape: list[int] = []
-        for axis in layout.axes:
-            if isinstance(axis, Rest):
-                shape.extend(rest)
-                continue
-            value = self.known.size(axis_size(axis), place)
-            if value is None:
-                raise CheckpointError(
-                    Diagnostic(
-                        "underdetermined", "a size is not determined", (Label(layout.span),) if layout.span else ()
-                    )
-                )
-            shape.append(value)
-        return tuple(shape)
 
     def expected(self, tensor: m.Tensor, info: TensorInfo, place: Map[str, int]) -> bool:
         rest = rest_of(tensor.layout, info.shape)
         if rest is None:
             wanted = f"{len(tensor.layout.axes)} axes"
         else:
-            shape = self.shape(tensor.layout, rest, place)
+            shape = self.at.shape(tensor.layout, rest, place)
             if shape == info.shape:
                 return True
             wanted = str(list(shape))
-        self.findings.append(
+        self.account.findings.append(
             Diagnostic(
                 "shape-mismatch",
                 f"`{info.name}` is {list(info.shape)}, and this layout makes it {wanted}",
@@ -342,16 +201,16 @@ class Lowering:
         assert isinstance(content, m.Stored)
         target = content.tensors[0]
         if len(content.tensors) != 1 or not invertible(content.formula):
-            self.findings.append(
+            self.account.findings.append(
                 Diagnostic("not-invertible", "this side cannot be solved for one tensor", (Label(term.span),))
             )
             return
         writers = [Writer(self, rule, target, content, each) for each in pairs]
-        write = self.formatter(target.template)
-        extra = [(self.formatter(alias.template), alias.maybe) for alias in target.aliases]
+        write = self.at.formatter(target.template)
+        extra = [(self.at.formatter(alias.template), alias.maybe) for alias in target.aliases]
         untied = self._untied() if extra else False
-        for place in self._places(target.template.indices):
-            if not self._holds(rule, place):
+        for place in self.at.places(target.template.indices):
+            if not self.at.holds(rule, place):
                 continue
             name = write(place)
             draft = self._draft(rule, target, name, place, writers)
@@ -384,7 +243,7 @@ class Lowering:
         virtual = target.template.virtual
         held = self.virtuals.get(name) if virtual else self.drafts.get(name)
         if held is not None:
-            self.findings.append(
+            self.account.findings.append(
                 Diagnostic(
                     "written-twice",
                     f"two rules write `{name}`",
@@ -396,8 +255,8 @@ class Lowering:
         found = 0
         ready: list[tuple[Writer, dict[str, int], list[TensorInfo | Virtual | None]]] = []
         for writer in writers:
-            for inner in self._places(writer.inner, place) if writer.inner else (place,):
-                if writer.inner and not self._holds(rule, inner):
+            for inner in self.at.places(writer.inner, place) if writer.inner else (place,):
+                if writer.inner and not self.at.holds(rule, inner):
                     continue
                 sources, lacking = writer.sources(inner)
                 found += len(sources) - len(lacking)
@@ -407,7 +266,7 @@ class Lowering:
                     ready.append((writer, inner, sources))
         if absent:
             if not rule.optional or found:
-                self.missing.setdefault(rule.number, []).extend(absent)
+                self.account.lack(rule, absent)
             return None
         if not ready:
             return None
@@ -421,7 +280,7 @@ class Lowering:
         for size in draft.shape:
             total *= size
         if draft.covered != total:
-            self.findings.append(
+            self.account.findings.append(
                 Diagnostic(
                     "incomplete",
                     f"the rules fill {draft.covered} of the {total} elements of `{name}`",
@@ -440,23 +299,18 @@ class Lowering:
             if not isinstance(left, m.Stored):
                 continue
             writer = Writer(self, rule, None, term.content, each)
-            for inner in self._places(writer.inner):
-                if not self._holds(rule, inner):
+            for inner in self.at.places(writer.inner):
+                if not self.at.holds(rule, inner):
                     continue
                 sources, lacking = writer.sources(inner)
                 if lacking:
                     if not rule.optional or len(lacking) < len(sources):
-                        self.missing.setdefault(rule.number, []).extend(lacking)
+                        self.account.lack(rule, lacking)
                     continue
                 writer.verify(inner, sources)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def finish(self) -> Lowered:
-        leftover = [name for name in self.bound.catalog.tensors if name not in self.claims]
-        leftover = coverage.drop_wild(self.bound.rules, leftover, self.dropped, self.where, self.names_of)
-        self.findings.extend(coverage.missing(self.missing, self.bound))
-        self.findings.extend(coverage.unclaimed(leftover, self.bound))
-        if self.findings:
-            raise CheckpointError(list(dict.fromkeys(self.findings)))
+        self.account.close(self.dropped)
         return Lowered(tuple(self.inputs), tuple(self.drafts.values()), tuple(self.verifications), tuple(self.dropped))

@@ -20,6 +20,7 @@ from tensormap.lowering.boxes import Boxed, Form, Placed, box, row_major
 from tensormap.lowering.compose import Axis, Box, intersect
 from tensormap.lowering.draft import Draft, Virtual, count_of, offset_at
 from tensormap.lowering.instances import rest_of
+from tensormap.lowering.instances import where as place_of
 
 if TYPE_CHECKING:
     from tensormap.lowering.lower import Lowering
@@ -73,7 +74,7 @@ class Writer:
             self.inner = tuple(name for name in (*mine, *uneven) if name not in own and name not in reduced)
         spread = [name for name, how in rule.replicated if how == "sum" and name in right_atoms]
         self.spread = tuple(name for name in spread if name not in block_atoms(each.left, left))
-        self.formatters = [run.formatter(tensor.template) for tensor in self.tensors]
+        self.formatters = [run.at.formatter(tensor.template) for tensor in self.tensors]
         self.fixed = tuple(dict.fromkeys((*own, *mine, *self.inner, *reduced)))
         self.cache: dict[object, tuple[Boxed, ...]] = {}
         self.ragged = tuple(name for name in self.fixed if name in self._moving())
@@ -108,10 +109,10 @@ class Writer:
 
     def _replica_count(self, name: str) -> int:
         if name in self.run.bound.mapping.indices:
-            return self.run.count(name, {})
+            return self.run.at.count(name)
         atom = block_atoms(self.pair.left, self.left)[name]
         assert atom is not None
-        return self.run.number(atom.size)
+        return self.run.at.number(atom.size)
 
     def sources(self, place: dict[str, int]) -> tuple[list[TensorInfo | Virtual | None], list[tuple[m.Tensor, str]]]:
         """Return the tensors read at these positions, replica by replica, and those that are not there."""
@@ -120,7 +121,7 @@ class Writer:
             stored = self.run.bound.catalog.tensors.get(name)
             if stored is None:
                 return [None], [(self.tensors[0], name)]
-            self.run.claim(name, self.rule)
+            self.run.account.claim(name, self.rule)
             return [stored], []
         found: list[TensorInfo | Virtual | None] = []
         lacking: list[tuple[m.Tensor, str]] = []
@@ -134,7 +135,7 @@ class Writer:
                 else:
                     info = self.run.find(self.rule, tensor, name, each)
                     if info is not None:
-                        self.run.claim(info.name, self.rule)
+                        self.run.account.claim(info.name, self.rule)
                 if info is None:
                     lacking.append((tensor, name))
                 found.append(info)
@@ -159,10 +160,10 @@ class Writer:
         shape = self._target_shape(target, rest, place)
         if generated is not None and any(isinstance(axis, Rest) for axis in target.layout.axes):
             rest = rest_of(target.layout, run.inputs[generated].shape) or ()
-            shape = run.shape(target.layout, rest, place)
+            shape = run.at.shape(target.layout, rest, place)
         if draft.shape != shape and draft.steps:
             message = f"what `{draft.name}` is made of does not fit together: it would be {list(draft.shape)} and {list(shape)}"
-            run.findings.append(Diagnostic("shape-mismatch", message, (Label(self.rule.span),)))
+            run.account.findings.append(Diagnostic("shape-mismatch", message, (Label(self.rule.span),)))
             return False
         draft.shape = shape
         self._settle_dtype(draft, target, sources, generated)
@@ -210,7 +211,7 @@ class Writer:
                 raise CheckpointError(
                     Diagnostic("virtual-arithmetic", f"`{name}` cannot take a virtual tensor", (Label(self.rule.span),))
                 )
-            shape = self.run.shape(self.left.output, (), place)
+            shape = self.run.at.shape(self.left.output, (), place)
             made.append(self.run.called(name, tuple(arguments), shape))
         return made
 
@@ -218,9 +219,9 @@ class Writer:
         if target.layout is REST:
             return rest
         if self.ragged:
-            return self.run.shape(target.layout, rest, place)
+            return self.run.at.shape(target.layout, rest, place)
         if rest not in self.shapes:
-            self.shapes[rest] = self.run.shape(target.layout, rest, place)
+            self.shapes[rest] = self.run.at.shape(target.layout, rest, place)
         return self.shapes[rest]
 
     def _copy(self, draft: Draft, boxed: Boxed, place: Map[str, int], info: TensorInfo) -> None:
@@ -276,7 +277,7 @@ class Writer:
             if draft.dtype is None:
                 draft.dtype = info.dtype
             elif draft.dtype != info.dtype and self.width == 1:
-                self.run.findings.append(
+                self.run.account.findings.append(
                     Diagnostic(
                         "mixed-dtypes",
                         f"`{draft.name}` is made of tensors of different dtypes: {draft.dtype} and {info.dtype}",
@@ -388,10 +389,10 @@ class Writer:
 
     def _spread_count(self, name: str) -> int:
         if name in self.run.bound.mapping.indices:
-            return self.run.count(name, {})
+            return self.run.at.count(name)
         atom = block_atoms(self.pair.right, self.content)[name]
         assert atom is not None
-        return self.run.number(atom.size)
+        return self.run.at.number(atom.size)
 
     def _distinct(
         self, boxed: Boxed, operands: list[_Operand], places: Sequence[Map[str, int]], per: int
@@ -423,7 +424,7 @@ class Writer:
         return plan.Function(hows.pop(), tuple(formulas.shift(one, k * per) for k in range(count)))
 
     def _verify_replica(self, boxed: Boxed, replica: Sequence[_Operand], base: Sequence[_Operand]) -> None:
-        where = self.run.where(self.rule)
+        where = place_of(self.rule)
         for one, first in zip(replica, base, strict=True):
             if one == first:
                 continue
@@ -579,7 +580,7 @@ class Writer:
             sources_of: tuple[plan.Region, ...] = ()
             if not constant:
                 if count_of(boxed.sizes) != count_of(run.inputs[number].shape):
-                    run.findings.append(
+                    run.account.findings.append(
                         Diagnostic(
                             "shape-mismatch",
                             f"`{info.name}` has {count_of(boxed.sizes)} elements here, and "
@@ -589,7 +590,7 @@ class Writer:
                     )
                     return
                 sources_of = (plan.Region(number, boxed.parts[1].offset, boxed.parts[1].strides),)
-            where = run.where(self.rule)
+            where = place_of(self.rule)
             if isinstance(info, Virtual):
                 self._verify_virtual(info, boxed, stored, place, sources_of, formula, where, ulps)
                 continue
