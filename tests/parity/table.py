@@ -27,6 +27,7 @@ MORE = {
     "rwkv/rwkv7": "the authors' package on one side, mlx-lm on the other (`test_state_space.py`)",
     "bamba/": "names and cuts of transformers' own converter (`test_state_space.py`)",
     "recurrent_gemma/": "the recurrentgemma library's model (`test_state_space.py`)",
+    "gemma/stacked": "the order of gemma's own `stack_params` (`test_gemma.py`)",
     "gemma/flax": "the einsums of Google DeepMind's modules (`test_gemma.py`)",
     "gpt_oss/mxfp4": "transformers' own dequantiser, tensor for tensor, and its logits (`test_gpt_oss.py`)",
     "gpt_oss/openai": "transformers' own loader of MXFP4, and slices as its converter takes them (`test_gpt_oss.py`)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,26 @@ def test_einsums(case: Case, tmp_path: Path) -> None:
                 assert torch.equal(weights["attn/_key_norm/scale"], heads.k_norm.weight)
     assert torch.equal(stored["transformer/embedder/input_embedding"], model.model.embed_tokens.weight)
     assert torch.equal(stored["transformer/final_norm/scale"], model.model.norm.weight)
+
+
+@pytest.mark.parametrize(("name", "pattern"), [("one-key-head", 3), ("joined", 2), ("gemma2", 2), ("gemma3", 6)])
+def test_stacked(name: str, pattern: int, tmp_path: Path) -> None:
+    """Layer `pattern * slice + place` is a slice of what is stacked at its place."""
+    case = next(case for case in CASES if case.name == name)
+    case = replace(case, config={**case.config, "num_hidden_layers": 12})
+    save(case, tmp_path / "hf")
+    tensormap.apply(case.mapping, tmp_path / "hf", tmp_path / "layers", to="flax", set=dict(case.set))
+    tensormap.apply("gemma/stacked", tmp_path / "layers", tmp_path / "there", to="stacked", set={"pattern": pattern})
+    tensormap.apply("gemma/stacked", tmp_path / "there", tmp_path / "back", to="layers")
+    layers, there, back = (load_file(next((tmp_path / each).glob("*.s*"))) for each in ("layers", "there", "back"))
+    assert sorted(back) == sorted(layers)
+    assert all(torch.equal(tensor, back[name]) for name, tensor in layers.items())
+    wanted: dict[str, list[torch.Tensor]] = {}
+    for layer in range(12):
+        prefix = f"transformer/layer_{layer}/"
+        place = f"transformer/stacked_layers/attention_type_{layer % pattern}/"
+        for key in sorted(layers):
+            if key.startswith(prefix):
+                wanted.setdefault(key.replace(prefix, place), []).append(layers[key])
+    assert len(there) == len(wanted) + 2
+    assert all(torch.equal(torch.stack(slices), there[key]) for key, slices in wanted.items())
