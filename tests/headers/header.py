@@ -4,7 +4,8 @@
     config {"hidden_size": 4096, ...}
     model.layers.{0..31}.mlp.up_proj.weight bfloat16 [11008, 4096]
 
-`{0..2,5}` stands for 0, 1, 2 and 5, in a part of a name that is a number. A line with two of them means every pair.
+`{0..2,5}` stands for 0, 1, 2 and 5, in a part of a name that is a number or ends in one behind `_`. A line with two of them
+means every pair.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Tensors = dict[str, tuple[str, tuple[int, ...]]]
 """Of each name its dtype and shape."""
 
 _HOLE = re.compile(r"\{([0-9.,]+)\}")
-_NUMBER = re.compile(r"(?<![^./])[0-9]+(?![^./])")
+_NUMBER = re.compile(r"(?<![^./_])[0-9]+(?![^./])")
 
 
 @dataclass(frozen=True, slots=True)

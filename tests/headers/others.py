@@ -101,6 +101,7 @@ def builders() -> Iterator[tuple[str, Builder]]:
     for name, family in MLX.items():
         yield f"{name}.mlx", lambda name=name, family=family: mlx(name, family)
     yield "rwkv-7-2.9b", rwkv7
+    yield "gemma-2-2b.flax", lambda: Header(Header.parse(GEMMA2).tensors, {}, (GEMMA2_SOURCE,))
     for name, builder in OLMO_CORE.items():
         yield f"{name}.core", lambda name=name, builder=builder: olmo_core(name, builder)
     yield "stable-diffusion-vae", autoencoder
@@ -331,6 +332,23 @@ def gpt_oss() -> Header:
     origin = *base.origin[:2], "experts: transformers 5.23.0 integrations/mxfp4.py (Mxfp4GptOssExperts)"
     return Header(found, {**base.config, "quantization_config": said}, origin)
 
+
+GEMMA2_SOURCE = (
+    "google/gemma-2-2b for flax: gemma 3.3.0 gm/nn/_gemma.py (Gemma2_2B), gm/nn/_modules.py, gm/ckpts/_compat.py"
+)
+GEMMA2 = """\
+transformer/embedder/input_embedding bfloat16 [256128, 2304]
+transformer/final_norm/scale bfloat16 [2304]
+transformer/layer_{0..25}/attn/attn_vec_einsum/w bfloat16 [8, 256, 2304]
+transformer/layer_{0..25}/attn/kv_einsum/w bfloat16 [2, 4, 2304, 256]
+transformer/layer_{0..25}/attn/q_einsum/w bfloat16 [8, 2304, 256]
+transformer/layer_{0..25}/mlp/gating_einsum/w bfloat16 [2, 2304, 9216]
+transformer/layer_{0..25}/mlp/linear/w bfloat16 [9216, 2304]
+transformer/layer_{0..25}/post_attention_norm/scale bfloat16 [2304]
+transformer/layer_{0..25}/post_ffw_norm/scale bfloat16 [2304]
+transformer/layer_{0..25}/pre_attention_norm/scale bfloat16 [2304]
+transformer/layer_{0..25}/pre_ffw_norm/scale bfloat16 [2304]
+"""
 
 BAICHUAN = """
 config {"architectures": ["BaiChuanForCausalLM"], "model_type": "baichuan"}

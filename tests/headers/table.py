@@ -28,6 +28,7 @@ class Row:
     other: str | None = None
     unwritten: tuple[str, ...] = ()
     dtype: str | None = None
+    stored: bool = False  # what comes back is read from its file, as rules call it otherwise
     large: bool = False  # planned by `make torture`
     layers: int = 0  # so many layers of a large one are planned by `make test`
 
@@ -225,6 +226,7 @@ REST = (
     Row("gemma/flax", "gemma-3-1b", "flax"),
     Row("gemma/pytorch", "gemma-2b", "pytorch", back={"d": 256, "family": "gemma"}),
     Row("gemma/pytorch", "gemma-2-2b", "pytorch", back={"d": 256, "family": "gemma2", "scalar": 256}),
+    Row("gemma/stacked", "gemma-2-2b.flax", "stacked", {"pattern": 2}, {"pattern": 2}, stored=True),
     Row("glm/chatglm", "glm-4-9b", "chatglm"),
     Row("gpt2/nanogpt", "gpt2", "nanogpt"),
     Row("gpt_oss/mxfp4", "gpt-oss-20b", "bf16", back=None, other="gpt-oss-20b.bf16"),
