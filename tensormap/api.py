@@ -207,6 +207,7 @@ def _plan(
         raise CheckpointError(Diagnostic("no-checkpoint", f"there is no `{root}`"))
     turned, opened = _open(held.resolved, root, to, settings, config)
     direction.refuse_own_output(turned, opened.catalog)
+    direction.refuse_wrapped(turned, opened.catalog)
     bound = bind(
         turned,
         opened.catalog,

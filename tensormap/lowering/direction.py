@@ -34,7 +34,14 @@ def fit(mapping: m.Mapping, tensors: Map[str, Any]) -> float:
     """Return which part of the names the left side's rules could mean, between 0 and 1."""
     if not tensors:
         return 0.0
-    forms = {
+    forms = _forms(mapping)
+    separator = mapping.sides[0].separator
+    return sum(skeleton(name.replace(separator, "."))[0] in forms for name in tensors) / len(tensors)
+
+
+def _forms(mapping: m.Mapping) -> set[str]:
+    """Return the skeletons of the names that the left side's rules could mean."""
+    return {
         shape.text
         for rule in mapping.rules
         for term in rule.left
@@ -44,14 +51,43 @@ def fit(mapping: m.Mapping, tensors: Map[str, Any]) -> float:
         if not template.wild
         for shape in shapes(template)
     }
-    separator = mapping.sides[0].separator
-    return sum(skeleton(name.replace(separator, "."))[0] in forms for name in tensors) / len(tensors)
+
+
+def refuse_wrapped(mapping: m.Mapping, catalog: Catalog) -> None:
+    """Refuse torch files whose names all begin with something that no rule knows, such as the key of a dictionary around them."""
+    if not catalog.format.startswith("torch"):
+        return
+    forms = _forms(mapping)
+    under: dict[str, None] = {}
+    for name in catalog.tensors:
+        if skeleton(name)[0] in forms:
+            return
+        keys = name.split(".")
+        for depth in range(1, min(len(keys), 3)):
+            if skeleton(".".join(keys[depth:]))[0] in forms:
+                under[".".join(keys[:depth])] = None
+    if under:
+        key = next(iter(under))
+        line = f'side {mapping.sides[0].name} {{ files "{catalog.files[0].path}"'
+        raise CheckpointError(
+            Diagnostic(
+                "wrapped-tensors",
+                f"the tensors lie under `{key}`, and `{mapping.name}` knows them without it",
+                help=(
+                    f"where `{key}` is a key with a dictionary under it, say in the mapping: `{line} at {key} }}`",
+                    f"where `{key}.` is a part of the names: `{line} under {key}. }}`",
+                ),
+            )
+        )
 
 
 def best(mapping: m.Mapping, tried: Sequence[tuple[float, m.Mapping, Any]]) -> tuple[m.Mapping, Any]:
     """Return the reading whose names fit better. CheckpointError where none does, MappingError where both do."""
     ranked = sorted(tried, key=lambda each: -each[0])
     if ranked[0][0] == 0.0:
+        for _, each, opened in tried:
+            if opened is not None:
+                refuse_wrapped(each, opened.catalog)
         left, right = (side.name for side in mapping.sides)
         raise CheckpointError(
             Diagnostic(
