@@ -77,6 +77,7 @@ FORMS = (
     Form("torchtune-gemma2-gemma2", "converted-norms", set={"norms": "converted"}, back={"norms": "converted"}),
     Form("gguf-gpt2-plain", "half", dtype="float16"),
     Form("gguf-bloom-plain", "half", dtype="float16"),
+    Form("gguf-gemma3-linear", "narrow", dtype="bfloat16"),
     Form("gguf-starcoder2-plain", "half", dtype="float16"),
     Form("neox-llama-gqa-tp2", "padded", set={"divisible": 32}),
     Form("neox-llama-tied", "padded", set={"divisible": 32}),

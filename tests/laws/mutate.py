@@ -14,7 +14,8 @@ from tensormap.language.parser import parse
 
 KINDS = {
     "axes": "two axes side by side change places, in a layout or a product: transposes, permutations, majors and minors",
-    "axis": "one axis is written for another of its rule: heads for groups",
+    "axis": "one axis is written for another of its rule",
+    "roles": "two axes of a product change their roles in a whole rule: heads for groups",
     "names": "two names change places: gate for up, keys for values, one rule's tensor for the next one's",
     "order": "two parts of a concatenation, or two terms, change places",
     "drop": "a part, a term or a whole rule is left out",
@@ -109,8 +110,32 @@ def _rule(node: syntax.Rule) -> Iterator[Edit]:
     axes = [each for each in walk((node.left, node.right)) if isinstance(each, syntax.Axis)]
     for term in (*node.left, *node.right):
         yield from _term(term, axes)
+    for one, other in _side_by_side(node):
+        swapped = {one: other, other: one}
+        yield "roles", node.span, _with(node.span, [(each.span, swapped.get(each.name, each.name)) for each in axes])
     for clause in node.clauses:
         yield from _clause(clause)
+
+
+def _side_by_side(node: syntax.Rule) -> Iterator[tuple[str, str]]:
+    """Yield the names of axes that stand side by side in some product, each pair once."""
+    found: dict[frozenset[str], tuple[str, str]] = {}
+    for each in walk((node.left, node.right)):
+        if isinstance(each, syntax.Product):
+            for one, other in pairwise(each.axes):
+                if isinstance(one, syntax.Axis) and isinstance(other, syntax.Axis) and one.name != other.name:
+                    found.setdefault(frozenset((one.name, other.name)), (one.name, other.name))
+    yield from found.values()
+
+
+def _with(span: Span, edits: Sequence[tuple[Span, str]]) -> str:
+    """Return a text with other names in these places; what is more than a name there is left as it is."""
+    text, at = "", span.start
+    for place, name in sorted(edits, key=lambda each: each[0].start):
+        plain = _text(place).replace("'", "").isidentifier()
+        text += span.source.text[at : place.start] + (name if plain else _text(place))
+        at = place.end
+    return text + span.source.text[at : span.end]
 
 
 def _term(term: syntax.Term, axes: Sequence[syntax.Axis]) -> Iterator[Edit]:

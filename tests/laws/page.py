@@ -111,7 +111,8 @@ def _survivors(held: Sequence[dict[str, Any]]) -> list[str]:
     for word, said in REASONS.items():
         if word in groups:
             lines.append(f"**{word}** ({said}), {len(groups[word])}:\n\n")
-            lines += [f"* {each}\n" for each in sorted(groups[word])]
+            times = Counter(groups[word])
+            lines += [f"* {each}{f', {times[each]} times' if times[each] > 1 else ''}\n" for each in sorted(times)]
             lines.append("\n")
     return lines
 

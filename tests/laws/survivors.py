@@ -47,4 +47,23 @@ def reason(mutant: Mutant) -> str | None:
         return "equivalent: the axes of a constant have no order"
     if mutant.kind in ("config", "number") and mutant.before.endswith("?? "):
         return "fallback: of a key that no case lacks, or whose number no small model has"
+    if mutant.kind == "roles" and _together(mutant):
+        return "equivalent: both sides have the two axes, and what is between them, in the same order"
     return kept().get(edit(mutant))
+
+
+def _together(mutant: Mutant) -> bool:
+    """Say whether two axes that change roles have the same between them in the products of both sides."""
+    word = re.compile(r"[A-Za-z_][\w.]*'*|[0-9]+")
+    pairs = zip(word.findall(mutant.old), word.findall(mutant.new), strict=True)
+    changed = {one for one, other in pairs if one != other}
+    sides: list[set[tuple[str, ...]]] = []
+    for side in re.split("<->|->|<-", mutant.old):
+        found: set[tuple[str, ...]] = set()
+        for product in (part for layout in re.findall(r"\[[^\]]*\]", side) for part in layout.split("+")):
+            names = word.findall(product)
+            places = [k for k, name in enumerate(names) if name in changed]
+            if {names[k] for k in places} == changed:
+                found.add(tuple(names[places[0] : places[-1] + 1]))
+        sides.append(found)
+    return bool(sides[0]) and all(side == sides[0] for side in sides)
