@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     source = read_text(path, mark=False)
     try:
-        value = json.loads(source.text, object_pairs_hook=_unique)
+        value = json.loads(source.text, object_pairs_hook=_unique, parse_float=_finite, parse_int=_integer)
         json.dumps(value, ensure_ascii=False).encode()
     except _TwiceError as error:
         raise _twice(source, str(error)) from None
@@ -43,8 +44,24 @@ def write_json(config: Mapping[str, Any]) -> bytes:
     return (json.dumps(plain(config), indent=2, sort_keys=True) + "\n").encode()
 
 
+_MOST_DIGITS = 1000
+
+
 class _TwiceError(Exception):
     """A key that an object has twice."""
+
+
+def _finite(text: str) -> float:
+    """Read a number; one that would become infinity is none that a config means."""
+    if math.isinf(number := float(text)):
+        raise ValueError(f"the number `{text[:50]}` is beyond all that can be written")
+    return number
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError("a number has too many digits")
+    return int(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

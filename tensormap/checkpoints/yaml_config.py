@@ -25,6 +25,7 @@ from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Label, Source, Span
 
 _MOST = 1_000_000  # scalars, lists and tables of a config, aliases counted as what they stand for
+_MOST_DIGITS = 1000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 
@@ -251,6 +252,8 @@ def resolve(text: str) -> bool | int | float | str | None:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         digits = text.replace("_", "")
+        if len(digits) > _MOST_DIGITS:  # Python has a limit for decimals alone
+            raise ValueError(text)
         return int(digits, 0)
     if _FLOAT.fullmatch(text) and not text.lstrip("+-").replace("_", "").isdigit():
         number = float(text.replace("_", ""))

@@ -1,0 +1,125 @@
+"""Attacks on configs, in YAML and in JSON: a finding that names the file, soon, and no code runs; and scalars that are traps."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tensormap.checkpoints.json_config import read_json
+from tensormap.checkpoints.yaml_config import read_yaml
+from tensormap.diagnostics import CheckpointError
+
+SECONDS = 15  # on a machine that others use as well; alone it is less than 5
+LETTERS = "abcdefghi"
+
+
+def doubled(width: int) -> str:
+    """Return lists of aliases of lists of aliases."""
+    first = f"a: &a [{', '.join('x' * width)}]\n"
+    return first + "".join(
+        f"{then}: &{then} [{', '.join([f'*{before}'] * width)}]\n" for before, then in itertools.pairwise(LETTERS)
+    )
+
+
+YAML: dict[str, str] = {
+    "aliases of aliases": doubled(10),
+    "merges of merges": "m0: &m0 {k: 1}\n"
+    + "".join(f"m{k + 1}: &m{k + 1}\n  <<: [{', '.join([f'*m{k}'] * 50)}]\n  k{k}: 1\n" for k in range(8)),
+    "an alias of itself": "a: &a [*a]\n",
+    "a merge of itself": "a: &a\n  <<: *a\n",
+    "an alias as a key": "a: &a b\n*a : 1\n",
+    "a list as a key": "? [a, b]\n: 1\n",
+    "lists in lists": "a: " + "[" * 100_000,
+    "tables in tables": "a: " + "{a: " * 100_000,
+    "steps": "\n".join(" " * k + "a:" for k in range(3000)),
+    "dashes": "- " * 100_000,
+    "a key twice": "a: 1\na: 2\n",
+    "a key twice, quoted": "a: 1\n'a': 2\n",
+    "a call": "a: !!python/object/apply:os.system [true]\n",
+    "a new object": "a: !!python/object/new:os.system [true]\n",
+    "a name": "a: !!python/name:os.system\n",
+    "a module": "a: !!python/module:antigravity\n",
+    "a tag of its own": "a: !run x\n",
+    "a tag with another meaning": "%TAG !! tag:example.org,2000:\n---\na: !!int 1\n",
+    "bytes": "a: !!binary aGk=\n",
+    "a set": "a: !!set {x}\n",
+    "pairs": "a: !!omap [x: 1]\n",
+    "5000 digits": f"a: {'9' * 5000}\n",
+    "5000 hexadecimal digits": f"a: 0x{'f' * 5000}\n",
+    "5000 binary digits": f"a: 0b{'1' * 5000}\n",
+    "a version that nobody knows": "%YAML 9.9\n---\na: 1\n",
+    "two documents": "a: 1\n---\nb: 1\n",
+    "nothing": "",
+    "a number": "1\n",
+    "a NUL": "a: \0\n",
+    "a bell": "a: \x07\n",
+    "tabs": "a:\n\tb: 1\n",
+    "half a surrogate pair": 'a: "\\ud800"\n',
+    "a key of two megabytes": "a" * 2_000_000 + ": 1\n",
+    "stars": "a: " + "*" * 100_000,
+    "a string that never ends": "a: '" + "''" * 500_000,
+    "17 megabytes": "#" * (17 << 20),
+}
+
+JSON: dict[str, str] = {
+    "lists in lists": '{"a":' + "[" * 100_000,
+    "tables in tables": '{"a":' * 100_000,
+    "65 lists": '{"a":' + "[" * 65 + "]" * 65 + "}",
+    "a key twice": '{"a": 1, "a": 2}',
+    "a key twice, spelled otherwise": '{"a": 1, "\\u0061": 2}',
+    "5000 digits": f'{{"a": {"9" * 5000}}}',
+    "a number beyond all": '{"a": 1e999}',
+    "half a surrogate pair": '{"a": "\\ud800"}',
+    "half a surrogate pair in a key": '{"\\udfff": 1}',
+    "a list": "[1]",
+    "a bell": '{"a": "\x07"}',
+    "a byte order mark": "\ufeff{}",
+    "a comment": '{"a": 1} // b',
+    "two values": "{}{}",
+    "half a text": '{"a": ',
+    "nothing": "",
+    "17 megabytes": " " * (17 << 20),
+}
+
+
+def test_there_are_enough_attacks() -> None:
+    assert len(YAML) >= 35
+    assert len(JSON) >= 15
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [*(("a.yml", each) for each in YAML.values()), *(("config.json", each) for each in JSON.values())],
+    ids=[*(f"yaml: {each}" for each in YAML), *(f"json: {each}" for each in JSON)],
+)
+def test_it_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    began = time.process_time()
+    with pytest.raises(CheckpointError) as error:
+        read_yaml([path]) if name == "a.yml" else read_json(path)
+    assert time.process_time() - began < SECONDS
+    (found,) = error.value.diagnostics
+    assert name in found.message
+    assert len(found.message) < 1000
+    assert found.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", False), ("on", True), ("1e3", 1000.0), ("1e-05", 1e-5), ("010", "010"), ("1:30", "1:30"), ("0o17", 15), ("0x1f", 31),
+        ("1_000", 1000), ("2001-01-01", "2001-01-01"), ("12e4567", "12e4567"), ("~", None), ("'no'", "no"), ("y", "y"), ("=", "="),
+        ("!!str 1", "1"), ("!!int 1", 1), ("1.", 1.0), (".5", 0.5), ("08", "08"), ("+1", 1), ("-.inf", float("-inf")), ("0b11", 3),
+    ],
+)  # fmt: skip
+def test_a_scalar_is_what_is_meant(tmp_path: Path, text: str, value: Any) -> None:
+    path = tmp_path / "a.yml"
+    path.write_text(f"a: {text}\n")
+    found = read_yaml([path])["a"]
+    assert found == value
+    assert type(found) is type(value)
