@@ -384,6 +384,8 @@ def open(path: str | Path) -> LazyCatalog:
 def settings_of(given: Settings | None) -> dict[str, Any]:
     """Return settings with texts such as `"[2, 3]"` or `"8"` read as the values they say."""
     out: dict[str, Any] = {}
+    if given and not (hasattr(given, "items") and all(isinstance(name, str) for name in given)):
+        raise MappingError(Diagnostic("bad-setting", "settings are a dictionary from names to values"))
     for name, value in (given or {}).items():
         out[name] = _plain(value) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
     return out

@@ -53,6 +53,12 @@ def test_what_is_no_dictionary_is_refused(given: Any) -> None:
         tensormap.loads("a [x y] <-> b [y x]\n").convert(given, "right")
 
 
+@pytest.mark.parametrize("given", [{1: 2}, [1], "x", {None: 1}], ids=str)
+def test_settings_that_are_no_dictionary_of_names_are_refused(given: Any) -> None:
+    with pytest.raises(MappingError, match="settings are a dictionary"):
+        tensormap.loads("a [x y] <-> b [y x]\n").convert({"a": ONES}, "right", set=given)
+
+
 @pytest.fixture
 def turned() -> Iterator[Callable[[Callable[..., Any]], Any]]:
     """Return a function that converts with the extern given to it."""
