@@ -26,7 +26,7 @@ COMPETITORS := immutables mergekit peft scipy
 
 NAMES =
 
-.PHONY: help setup demo test check fmt docs peers headers test-peers bench bench-peers gate torture fuzz clean
+.PHONY: help setup demo test check fmt docs peers headers test-peers bench bench-peers gate torture fuzz mutate clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -96,6 +96,10 @@ fuzz: $(VENV) ## fuzz every reader with coverage, FUZZ_SECONDS each; what is fou
 	    $(BIN)/python -m tests.fuzz $$each -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/$$each- \
 	        build/fuzz/$$each tests/fuzz/corpus/$$each || exit 1; \
 	done
+
+mutate: $(VENV) ## change the code at COUNT points, one at a time, and see whether a test fails
+	$(BIN)/python $(PIP) coverage
+	$(BIN)/python -m tests.mutation --count $(or $(COUNT),300) --jobs $(WORKERS)
 
 clean: ## remove both environments and every cache
 	rm -rf .venv .venv-peers build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

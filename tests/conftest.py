@@ -11,4 +11,9 @@ if importlib.util.find_spec("hypothesis") is not None:  # the peers' environment
     # two cores that others use as well: no deadlines; the same examples in every run of CI, new ones everywhere else
     hypothesis.settings.register_profile("local", deadline=None)
     hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
-    hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+    hypothesis.settings.register_profile(
+        "mutation", deadline=None, derandomize=True, phases=tuple(hypothesis.Phase)[:3]
+    )
+    hypothesis.settings.load_profile(
+        os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "local")
+    )

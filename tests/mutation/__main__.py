@@ -1,0 +1,114 @@
+"""`python -m tests.mutation [--count N] [--seed S] [--jobs 2] [--module language/names]`: judge a sample of the changes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import lark  # noqa: F401  # what every process needs
+import numpy as np  # noqa: F401
+import pytest
+
+from tests.mutation.equivalent import equivalents
+from tests.mutation.judge import InPlace, Verdict, by_import
+from tests.mutation.points import ROOT, Mutant, Point, files, points
+from tests.mutation.trace import OPTIONS, files_of_tests, trace
+
+KEPT = ROOT / "build" / "mutation"
+
+
+def sample(count: int, seed: int, module: str = "") -> list[Point]:
+    """Take so many of all changes by chance, the same for the same code and seed; all of them for 0."""
+    every = [each for file in files() if module in file for each in points(file)]
+    return random.Random(seed).sample(every, min(count, len(every))) if count else every
+
+
+def judged(chosen: Sequence[Point], jobs: int, into: Path) -> list[Verdict]:
+    """Judge all; every verdict is appended to a file, so that a run that is stopped goes on."""
+    done = read(into)
+    left = [each for each in chosen if each.mutant.key not in done]
+    traced = trace(KEPT / "traces", jobs)
+    print(f"{len(traced)} tests, {sum(each.seconds for each in traced):.0f} s", flush=True)
+    start = time.monotonic()
+
+    def heard(verdict: Verdict) -> None:
+        done[verdict.mutant.key] = verdict
+        with into.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(verdict)) + "\n")
+        if verdict.outcome != "killed":
+            print(
+                f"{time.monotonic() - start:5.0f} s  {verdict.outcome}: line {verdict.mutant.line}, {verdict.mutant.key}",
+                flush=True,
+            )
+
+    outside = [each for each in left if each.function is None]
+    for verdict in by_import(outside, traced, jobs):
+        heard(verdict)
+    inside = [each for each in left if each.function is not None]
+    if inside:
+        plugin = InPlace(inside, traced, jobs, heard)
+        pytest.main([*OPTIONS, *files_of_tests()], plugins=[plugin])
+        for point in plugin.not_there:
+            raise SystemExit(f"no function has the code of {point.mutant}")
+    return [done[each.mutant.key] for each in chosen]
+
+
+def read(path: Path) -> dict[str, Verdict]:
+    """Return the verdicts of a file, the last of each mutant."""
+    if not path.exists():
+        return {}
+    found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    held = [Verdict(**{**each, "mutant": Mutant(**each["mutant"])}) for each in found]
+    return {each.mutant.key: each for each in held}
+
+
+def main() -> None:
+    """Read the command line, judge, and say what was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="judge changes of the code")
+    parser.add_argument("--count", type=int, default=200, help="how many, by chance; 0 for all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--module", default="", help="only of modules with this in their path")
+    parser.add_argument("--again", action="store_true", help="judge those anew that no test noticed in the last run")
+    asked = parser.parse_args()
+    os.environ |= {"HYPOTHESIS_PROFILE": "mutation", "OMP_NUM_THREADS": "1"}
+    os.chdir(ROOT)
+    into = KEPT / f"verdicts-{asked.module.replace('/', '-')}-{asked.count}-{asked.seed}.jsonl"
+    into.parent.mkdir(parents=True, exist_ok=True)
+    if asked.again:
+        kept = [json.dumps(asdict(each)) + "\n" for each in read(into).values() if each.outcome != "survived"]
+        into.write_text("".join(kept), "utf-8")
+    verdicts = judged(sample(asked.count, asked.seed, asked.module), asked.jobs, into)
+    print(report(verdicts))
+
+
+def report(verdicts: Sequence[Verdict]) -> str:
+    """Say what was found, module by module, and list what no test noticed."""
+    same = equivalents()
+    rows: dict[str, Counter[str]] = {}
+    for each in verdicts:
+        outcome = "same meaning" if each.outcome == "survived" and each.mutant.key in same else each.outcome
+        rows.setdefault(each.mutant.file, Counter())[outcome] += 1
+    lines = [f"{file:45} {dict(row)}" for file, row in sorted(rows.items())]
+    total = sum(rows.values(), Counter())
+    killed = total["killed"] + total["time"]
+    lines.append(
+        f"{killed} of {killed + total['survived']} noticed, {total['time']} of them by time; {total['same meaning']} mean the same"
+    )
+    lines += [
+        f"{each.mutant.file}:{each.mutant.line} ({each.tests} tests) {each.mutant.key}"
+        for each in verdicts
+        if each.outcome == "survived" and each.mutant.key not in same
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

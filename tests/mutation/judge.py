@@ -1,0 +1,222 @@
+"""Judges mutants: each in a process of its own, by the tests that run its line, until one of them fails."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.mutation.live import Caches, Functions, Importer
+from tests.mutation.points import Mutant, Point
+from tests.mutation.trace import OPTIONS, Traced
+
+PATIENCE = 4.0
+"""How many times as long as without a change a test may take, in CPU time, and two seconds more."""
+
+LONGEST = 240.0
+"""Seconds until a mutant that waits for something is given up."""
+
+MEMORY = 3 << 30
+"""Bytes that a mutant may ask for on top of what is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a mutant ended: `killed` by a test, by `time`, or `survived` so many tests, if any run its line."""
+
+    mutant: Mutant
+    outcome: str
+    by: str
+    tests: int
+    seconds: float
+
+
+def judges_of(point: Point, traced: Sequence[Traced]) -> list[Traced]:
+    """Return the tests that run a line of the change: a fast one of each file, then the next one of each."""
+    mine: dict[str, list[Traced]] = {}
+    for each in traced:
+        lines = each.lines.get(point.mutant.file, ())
+        if point.function is None or any(point.first <= line <= point.last for line in lines):
+            mine.setdefault(each.test.partition("::")[0], []).append(each)
+    ranked = [
+        (rank, each.seconds, each)
+        for held in mine.values()
+        for rank, each in enumerate(sorted(held, key=lambda one: one.seconds))
+    ]
+    return [each for _, _, each in sorted(ranked, key=lambda one: one[:2])]
+
+
+def by_import(chosen: Sequence[Point], traced: Sequence[Traced], jobs: int) -> Iterator[Verdict]:
+    """Judge changes outside of functions: every process imports the package anew, with the change."""
+
+    def begin(point: Point) -> Callable[[Path], Verdict]:
+        tests = judges_of(point, [each for each in traced if point.mutant.file in each.lines])
+
+        def judged(folder: Path) -> Verdict:
+            sys.meta_path.insert(0, Importer(point))
+            held = _Held(point, tests, folder)
+            status = pytest.main(
+                [*OPTIONS, *dict.fromkeys(each.test.partition("::")[0] for each in tests)], plugins=[held]
+            )
+            if held.verdict is None:
+                return Verdict(point.mutant, "killed", f"import, pytest ends with {int(status)}", 0, 0.0)
+            return held.verdict
+
+        return judged
+
+    yield from _in_processes(((point.mutant, begin(point)) for point in chosen), jobs)
+
+
+@dataclass(slots=True)
+class _Held:
+    """A pytest plugin: judges the one change that this process was started with."""
+
+    point: Point
+    tests: Sequence[Traced]
+    folder: Path
+    verdict: Verdict | None = None
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.verdict = _run(self.point.mutant, self.tests, session, self.folder)
+        return True
+
+
+@dataclass(slots=True)
+class InPlace:
+    """A pytest plugin: judges changes of functions, each in a fork of this process that has all tests collected."""
+
+    chosen: Sequence[Point]
+    traced: Sequence[Traced]
+    jobs: int
+    heard: Callable[[Verdict], None]
+    not_there: list[Point] = field(default_factory=list)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        functions, caches = Functions.found(), Caches.found()
+        gc.collect()
+        gc.freeze()
+
+        def begin(point: Point) -> Callable[[Path], Verdict]:
+            tests = judges_of(point, self.traced)
+
+            def judged(folder: Path) -> Verdict:
+                caches.clear()
+                if not functions.change(point):
+                    return Verdict(point.mutant, "not there", "", 0, 0.0)
+                return _run(point.mutant, tests, session, folder)
+
+            return judged
+
+        by_mutant = {each.mutant: each for each in self.chosen}
+        for verdict in _in_processes(((point.mutant, begin(point)) for point in self.chosen), self.jobs):
+            if verdict.outcome == "not there":
+                self.not_there.append(by_mutant[verdict.mutant])
+            else:
+                self.heard(verdict)
+        return True
+
+
+@dataclass(slots=True)
+class _Failures:
+    """A pytest plugin: hears of tests that fail."""
+
+    failed: list[str] = field(default_factory=list)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+
+def _run(mutant: Mutant, tests: Sequence[Traced], session: pytest.Session, folder: Path) -> Verdict:
+    """Run tests in this process until one fails."""
+    items = {item.nodeid: item for item in session.items}
+    todo = [(items[each.test], each.seconds) for each in tests if each.test in items]
+    failures = _Failures()
+    session.config.pluginmanager.register(failures)
+    factory = session.config._tmp_path_factory  # type: ignore[attr-defined]  # the folder of `tmp_path`
+    factory._given_basetemp, factory._basetemp = folder / "tests", None
+    start = time.process_time()
+    for k, (item, seconds) in enumerate(todo):
+        (folder / "test").write_text(item.nodeid, "utf-8")
+        signal.setitimer(signal.ITIMER_PROF, PATIENCE * seconds + 2.0)  # its signal ends the process
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=todo[k + 1][0] if k + 1 < len(todo) else None)
+        if failures.failed:
+            return Verdict(mutant, "killed", failures.failed[0], k + 1, time.process_time() - start)
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return Verdict(mutant, "survived", "", len(todo), time.process_time() - start)
+
+
+@dataclass(slots=True)
+class _Running:
+    mutant: Mutant
+    folder: Path
+    start: float
+
+
+def _in_processes(todo: Iterable[tuple[Mutant, Callable[[Path], Verdict]]], jobs: int) -> Iterator[Verdict]:
+    """Run each in a fork of this process, some at a time."""
+    running: dict[int, _Running] = {}
+    left = iter(todo)
+    more = True
+    while more or running:
+        while more and len(running) < jobs:
+            following = next(left, None)
+            if following is None:
+                more = False
+                break
+            folder = Path(tempfile.mkdtemp(prefix="tensormap-mutant-"))
+            child = os.fork()
+            if not child:
+                _child(folder, following[1])
+            running[child] = _Running(following[0], folder, time.monotonic())
+        ended, status = os.waitpid(-1, os.WNOHANG)
+        if ended in running:
+            held = running.pop(ended)
+            yield _ended(held, status)
+            shutil.rmtree(held.folder, ignore_errors=True)
+        elif running:
+            time.sleep(0.01)
+            for child, each in running.items():
+                if time.monotonic() - each.start > LONGEST:
+                    os.kill(child, signal.SIGKILL)
+
+
+def _child(folder: Path, judged: Callable[[Path], Verdict]) -> None:
+    code = 1
+    try:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        verdict = judged(folder)
+        (folder / "verdict").write_text(json.dumps(asdict(verdict)), "utf-8")
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _ended(held: _Running, status: int) -> Verdict:
+    took = time.monotonic() - held.start
+    kept = held.folder / "verdict"
+    if kept.exists():
+        found = json.loads(kept.read_text("utf-8"))
+        return Verdict(held.mutant, found["outcome"], found["by"], found["tests"], found["seconds"])
+    test = held.folder / "test"
+    where = test.read_text("utf-8") if test.exists() else "before any test"
+    ended = os.waitstatus_to_exitcode(status)
+    if ended in (-signal.SIGPROF, -signal.SIGKILL):
+        return Verdict(held.mutant, "time", where, 0, took)
+    return Verdict(held.mutant, "killed", f"{where}: the process ended with {ended}", 0, took)
