@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import resource
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,9 @@ from tests.mutation.trace import OPTIONS, Traced
 PATIENCE = 4.0
 """How many times as long as without a change a test may take, in CPU time, and two seconds more."""
 
+ENOUGH = 40.0
+"""Seconds of tests that a mutant has to survive, as they take without a change: the fast ones of every file."""
+
 LONGEST = 240.0
 """Seconds until a mutant that waits for something is given up."""
 
@@ -33,7 +38,10 @@ MEMORY = 3 << 30
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a mutant ended: `killed` by a test, by `time`, or `survived` so many tests, if any run its line."""
+    """How a mutant ended: `killed` by a test, by `time`, or `survived` so many tests, if any run its line.
+
+    `not there` is a change that cannot be made to a function that lives: it uses other variables of the function around.
+    """
 
     mutant: Mutant
     outcome: str
@@ -54,7 +62,9 @@ def judges_of(point: Point, traced: Sequence[Traced]) -> list[Traced]:
         for held in mine.values()
         for rank, each in enumerate(sorted(held, key=lambda one: one.seconds))
     ]
-    return [each for _, _, each in sorted(ranked, key=lambda one: one[:2])]
+    ordered = [each for _, _, each in sorted(ranked, key=lambda one: one[:2])]
+    spent = list(accumulate(each.seconds for each in ordered))
+    return [each for each, so_far in zip(ordered, spent, strict=True) if so_far <= ENOUGH]
 
 
 def by_import(chosen: Sequence[Point], traced: Sequence[Traced], jobs: int) -> Iterator[Verdict]:
@@ -100,9 +110,10 @@ class InPlace:
     traced: Sequence[Traced]
     jobs: int
     heard: Callable[[Verdict], None]
-    not_there: list[Point] = field(default_factory=list)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        for point in self.chosen:
+            importlib.import_module(point.mutant.file.removesuffix(".py").replace("/", "."))
         functions, caches = Functions.found(), Caches.found()
         gc.collect()
         gc.freeze()
@@ -118,12 +129,8 @@ class InPlace:
 
             return judged
 
-        by_mutant = {each.mutant: each for each in self.chosen}
         for verdict in _in_processes(((point.mutant, begin(point)) for point in self.chosen), self.jobs):
-            if verdict.outcome == "not there":
-                self.not_there.append(by_mutant[verdict.mutant])
-            else:
-                self.heard(verdict)
+            self.heard(verdict)
         return True
 
 
