@@ -95,11 +95,13 @@ def cast(header: Header, wanted: str) -> Header:
 
 
 def recast(header: Header, wanted: str) -> Iterator[Trip]:
-    """Yield the trip from the other side, whose tensors are all of one dtype."""
+    """Yield the trip from the other side, with all tensors of one dtype that something is made of."""
     mapping = loaded(header.mapping)
     there = plan_leg(mapping, header.to, header.tensors, header.config, header.set)
     settings = back_settings(header.set, header.back)
-    tensors = cast(replace(header, tensors=there.tensors), wanted).tensors
+    moved = _moved(plan_leg(mapping, header.here, there.tensors, there.config, settings))
+    wide = cast(replace(header, tensors=there.tensors), wanted).tensors
+    tensors = {name: wide[name] if name in moved else said for name, said in there.tensors.items()}
     back = plan_leg(mapping, header.here, tensors, there.config, settings)
     again = plan_leg(mapping, header.to, back.tensors, back.config, header.set)
     yield trip(f"{header.name}, from {header.to} in {wanted}", back, again)
@@ -114,6 +116,16 @@ def trip(name: str, there: Leg, back: Leg) -> Trip:
 
 def _tensors(leg: Leg) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (each.dtype, each.shape) for name, each in leg.bound.catalog.tensors.items()}
+
+
+def _moved(leg: Leg) -> frozenset[str]:
+    """List the tensors that something is made of; others are checked, and made anew on the way back."""
+    return frozenset(
+        leg.lowered.inputs[source.tensor].name
+        for draft in leg.lowered.drafts
+        for step in draft.steps
+        for source in ((step.source,) if isinstance(step, Copy) else getattr(step, "sources", ()))
+    )
 
 
 def _computed(leg: Leg) -> frozenset[str]:
