@@ -39,22 +39,23 @@ def judged(chosen: Sequence[Point], jobs: int, into: Path) -> list[Verdict]:
     start = time.monotonic()
 
     def heard(verdict: Verdict) -> None:
-        done[verdict.mutant.key] = verdict
         with into.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(verdict)) + "\n")
         if verdict.outcome != "killed":
-            print(
-                f"{time.monotonic() - start:5.0f} s  {verdict.outcome}: line {verdict.mutant.line}, {verdict.mutant.key}",
-                flush=True,
-            )
+            after = time.monotonic() - start
+            print(f"{after:5.0f} s  {verdict.outcome}: line {verdict.mutant.line}, {verdict.mutant.key}", flush=True)
 
-    outside = [each for each in left if each.function is None]
-    for verdict in by_import(outside, traced, jobs):
-        heard(verdict)
     inside = [each for each in left if each.function is not None]
-    if inside:
+    child = os.fork() if inside else 0  # so that this process imports nothing of the package
+    if inside and not child:
         pytest.main([*OPTIONS, *files_of_tests()], plugins=[InPlace(inside, traced, jobs, heard)])
-    return [done[each.mutant.key] for each in chosen]
+        os._exit(0)
+    if inside:
+        os.waitpid(child, 0)
+    for verdict in by_import([each for each in left if each.function is None], traced, jobs):
+        heard(verdict)
+    done = read(into)
+    return [done[each.mutant.key] for each in chosen if each.mutant.key in done]
 
 
 def read(path: Path) -> dict[str, Verdict]:
@@ -82,8 +83,11 @@ def main() -> None:
     if asked.again:
         kept = [json.dumps(asdict(each)) + "\n" for each in read(into).values() if each.outcome != "survived"]
         into.write_text("".join(kept), "utf-8")
-    verdicts = judged(sample(asked.count, asked.seed, asked.module), asked.jobs, into)
+    chosen = sample(asked.count, asked.seed, asked.module)
+    verdicts = judged(chosen, asked.jobs, into)
     print(report(verdicts))
+    if len(verdicts) < len(chosen):
+        raise SystemExit(f"{len(chosen) - len(verdicts)} were not judged")
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
