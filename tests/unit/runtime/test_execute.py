@@ -875,6 +875,24 @@ def test_errors_of_the_disk_name_the_file(bench, monkeypatch, call, number):
     assert left_over(bench) == []
 
 
+def test_file_systems_that_reserve_nothing_are_not_made_to_write_twice(bench, monkeypatch):
+    """glibc would write into every page instead, and say that all went well."""
+    with open("/proc/self/comm", "r+b", buffering=0) as file:
+        assert not writing._can_reserve(file.fileno())
+    with open(bench.root.parent / "here", "w+b") as file:
+        assert writing._can_reserve(file.fileno())
+    os.unlink(bench.root.parent / "here")
+    plan = two_files(bench)
+    monkeypatch.setattr(writing, "_can_reserve", lambda _: False)
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: pytest.fail("it was asked for"))
+    run(plan, target_of(bench))
+    assert [(target_of(bench) / each.path).stat().st_size for each in plan.outputs] == [
+        each.layout.size for each in plan.outputs
+    ]
+    for number in range(2):
+        assert same(read_tensor(plan, target_of(bench), number, 0), bench.arrays[number])
+
+
 def test_read_errors_name_the_source(bench, monkeypatch):
     plan = two_files(bench)
 
