@@ -66,7 +66,7 @@ def fulfil(order: Order) -> Done:
 
 def _do(order: Order) -> Done:
     for name, function in order.functions:
-        externs.register(name, function.function, function.dtype)
+        externs.register(name, function.given, function.dtype)
     plan = plan_json.load(order.document)
     terms = order.terms
     sources = Sources((plan.root, plan.sources))
