@@ -16,9 +16,6 @@ class Report:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._parts: list[str] = []
-        self._head = ""
-        if path is not None and path.exists():
-            self._head = path.read_text("utf-8").partition(MARK)[0]
 
     def heading(self, text: str) -> None:
         """Begin a section."""
@@ -36,7 +33,8 @@ class Report:
         self._parts.append(text)
         self.progress(text)
         if self._path is not None:
-            self._path.write_text(f"{self._head}{MARK}\n\n" + "\n\n".join(self._parts) + "\n", "utf-8")
+            head = self._path.read_text("utf-8").partition(MARK)[0] if self._path.exists() else ""  # as it is now
+            self._path.write_text(f"{head}{MARK}\n\n" + "\n\n".join(self._parts) + "\n", "utf-8")
 
 
 def machine(folder: Path) -> str:
