@@ -5,6 +5,7 @@ from fractions import Fraction
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,34 @@ def test_special_values_survive():
     assert np.signbit(out[3])
     assert out[3] == out[4] == 0
     assert out[5] == np.inf
+
+
+def every(dtype: str) -> np.ndarray:
+    """Every number of a dtype; of float32 those beside and between the numbers of the narrower ones."""
+    if dtype != "float32":
+        kind = np.uint8 if dtype.startswith("float8") else np.uint16
+        return np.arange(np.iinfo(kind).max + 1, dtype=kind).view(numpy_dtype(dtype))
+    low = np.array([0, 1, 0xFFF, 0x1000, 0x1001, 0x2FFF, 0x3000, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32)
+    return ((np.arange(1 << 16, dtype=np.uint32) << 16)[:, None] | low).reshape(-1).view(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [*NARROW, "float32"])
+@pytest.mark.parametrize("source", [*NARROW, "float32"])
+def test_casts_are_those_of_torch(source, dtype):
+    """Bit by bit, but for what a NaN carries, and for float8_e4m3fn, which has no infinity: where torch may say 448 it is NaN."""
+    values = every(source)
+    found = cast(values, dtype)
+    raw = torch.from_numpy(values.view(f"i{values.itemsize}").copy()).view(getattr(torch, source))
+    torchs = raw.to(getattr(torch, dtype))
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32}[found.itemsize]
+    same = found.view(f"i{found.itemsize}") == torchs.view(bits).numpy()
+    nan = np.isnan(found.astype(np.float32))
+    both = nan & torchs.float().isnan().numpy()
+    with np.errstate(all="ignore"):
+        too_large = np.abs(values.astype(np.float32)) > (464 if dtype == "float8_e4m3fn" else np.inf)
+    assert (same | both | too_large).all()
+    assert nan[too_large].all()
+    assert (nan == (np.isnan(values.astype(np.float32)) | too_large)).all()
 
 
 def test_float_to_integer_rounds_to_even():
