@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from tensormap.checkpoints.links import stays
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import listed, refusal, shown
 from tensormap.checkpoints.shard_index import read_index
@@ -88,7 +89,7 @@ def select(root: Path) -> Selection:
 def by_index(root: Path, index: str) -> Selection:
     """Take the files that an index names; no other file may look as if it belonged to them."""
     if (root / index).exists():
-        _stays(root, index)
+        stays(root, index)
     where = read_index(root, index)
     files = tuple(dict.fromkeys(where.values()))
     stem, suffix = os.path.splitext(index.removesuffix(".index.json"))
@@ -142,33 +143,18 @@ def _whole(root: Path, names: list[str], *, numbered: bool = True) -> tuple[str,
                     "shard-missing", f"of the {count} files of {shown(single)}, these are missing: {listed(missing)}"
                 )
     for name in names:
-        _stays(root, name)
+        stays(root, name)
     return tuple(names)
-
-
-def _stays(root: Path, name: str) -> None:
-    """Refuse a link that leads out of the directory, except to where the Hugging Face cache keeps its files."""
-    real_root = Path(os.path.realpath(root))
-    real = Path(os.path.realpath(root / name))
-    if real.is_relative_to(real_root):
-        return
-    parts = real_root.parts
-    for k in range(len(parts) - 1, 0, -1):
-        if parts[k] == "snapshots" and real.parent == Path(*parts[:k], "blobs"):
-            return
-    raise refusal(
-        "link-outside",
-        f"{shown(name)} is a link to a file outside of its directory",
-        help=["give the directory it leads to"],
-    )
 
 
 def _pointed(root: Path, pointer: str) -> str:
     """Return the directory that `latest` (DeepSpeed) or Megatron's iteration file names."""
+    stays(root, pointer)
     with Reader(root / pointer, pointer) as file:
         tag = file.head(256).decode("utf-8", "replace").strip()
     if pointer == _ITERATION and tag.isdigit() and tag.isascii():
         tag = f"iter_{int(tag):07d}"
     if not tag or "/" in tag or "\\" in tag or "\0" in tag or tag in (".", "..") or not (root / tag).is_dir():
         raise refusal("pointer-invalid", f"{shown(pointer)} names {shown(tag)}, which is no directory here")
+    stays(root, tag)
     return tag

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tensormap.api import Plan
     from tensormap.runtime.execute import Report
 
+LONGEST_PLAN = 512 << 20  # bytes of a saved plan
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -169,8 +171,16 @@ def planned(ctx: click.Context, places: tuple[str, ...], plan_file: Path | None,
     if decided:
         raise click.UsageError(f"{decided[0]} was decided when the plan was made", ctx)
     from tensormap.api import Plan
+    from tensormap.diagnostics import CheckpointError, Diagnostic
 
-    data = sys.stdin.buffer.read() if str(plan_file) == "-" else plan_file.read_bytes()
+    if str(plan_file) == "-":
+        data = sys.stdin.buffer.read(LONGEST_PLAN + 1)
+    else:
+        with plan_file.open("rb") as file:
+            data = file.read(LONGEST_PLAN + 1)
+    if len(data) > LONGEST_PLAN:
+        message = f"`{plan_file}` is longer than {LONGEST_PLAN >> 20} MiB, which no plan is"
+        raise CheckpointError(Diagnostic("bad-plan", message))
     return Plan.from_json(data.decode("utf-8", "replace")), Path(places[0])
 
 

@@ -199,9 +199,26 @@ class _Resolver:
         configs = tuple(each for each in side.lines if isinstance(each, syntax.ConfigFile))
         tags = [each for each in side.lines if isinstance(each, syntax.Tag)]
         separators = [each.text for each in side.lines if isinstance(each, syntax.Separator)]
+        named: list[syntax.Files | syntax.ConfigFile | syntax.Tag] = [*files, *configs, *tags]
+        for line in named:
+            self._stays_inside(line)
         self.sides[side.name] = m.Side(
             side.name, files, configs, tags[0] if tags else None, separators[0] if separators else "."
         )
+
+    def _stays_inside(self, line: syntax.Files | syntax.ConfigFile | syntax.Tag) -> None:
+        """Refuse names of files that lead out of a checkpoint, or through all that is below it."""
+        match line:
+            case syntax.Tag(file=file, directory=directory, patterns=patterns):
+                names = [file, directory, *map(_plain, patterns)]
+            case syntax.Files(pattern=template):
+                names = [_plain(template)]
+            case syntax.ConfigFile(pattern=pattern):
+                names = [pattern]
+        for name in names:
+            parts = name.split("/")
+            if any(part in ("", ".", "..") or "**" in part or not part.isprintable() for part in parts):
+                self._fail("unsafe-path", f"`{name}` is not the name of a file inside of a checkpoint", line.span)
 
     def _new(self, name: str, span: Span) -> bool:
         if name in CONSTANT_NAMES:
@@ -841,3 +858,8 @@ def _expression(value: syntax.Value) -> syntax.Expression:
             return syntax.Binary(operator, _expression(left), _expression(right), span)
         case syntax.Apply(function=function, arguments=arguments, span=span):
             return syntax.Call(function, tuple(_expression(each) for each in arguments), span)
+
+
+def _plain(template: syntax.Template) -> str:
+    """Return a template's text, with a digit for each hole."""
+    return "".join(part if isinstance(part, str) else "0" for part in template.parts)

@@ -19,6 +19,7 @@ from typing import Any
 from tensormap.checkpoints import gguf_layout, safetensors, shards, torch_layout
 from tensormap.checkpoints.catalog import FileLayout, Opaque
 from tensormap.checkpoints.config import nested_set
+from tensormap.checkpoints.links import stays
 from tensormap.diagnostics import Diagnostic, Label, MappingError
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
@@ -389,6 +390,8 @@ def _companions(opened: Opened, taken: set[str]) -> tuple[tuple[plan.Companion, 
         for name in COMPANIONS
         if name not in taken and (root / name).is_file()
     ]
+    for each in found:
+        stays(root, each.source)
     names = ", ".join(each.path for each in found)
     notes = [f"copied along: {names}"] if found else []
     if not any(each.path in ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt") for each in found):

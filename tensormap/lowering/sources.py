@@ -16,7 +16,10 @@ from typing import Any
 
 from tensormap.checkpoints import config as configs
 from tensormap.checkpoints.catalog import Catalog, OpenFile, SourceFile, TensorInfo
+from tensormap.checkpoints.links import stays
 from tensormap.checkpoints.open import open_checkpoint, open_file
+from tensormap.checkpoints.reader import Reader
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
 from tensormap.language import mapping as m
 from tensormap.language import syntax
@@ -97,10 +100,12 @@ def _base(side: m.Side, root: Path) -> Path:
     tag = root / side.tag.file
     if not tag.is_file():
         return root
-    name = tag.read_text(encoding="utf-8", errors="replace").strip()
+    stays(root, side.tag.file)
+    with Reader(tag, side.tag.file) as file:
+        name = file.head(256).decode("utf-8", "replace").strip()
     if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
         raise CheckpointError(
-            Diagnostic("bad-tag", f"`{tag}` should hold the name of a directory beside it, and holds `{name[:60]}`")
+            Diagnostic("bad-tag", f"`{tag}` should hold the name of a directory beside it, and holds {shown(name, 60)}")
         )
     candidates = [name]
     if name.isascii() and name.isdigit() and len(name) < 20:
@@ -108,9 +113,12 @@ def _base(side: m.Side, root: Path) -> Path:
         candidates += [each.format({place: int(name) for place in each.names()}) for each in numbers]
     for candidate in candidates:
         if (root / candidate).is_dir():
+            stays(root, candidate)
             return root / candidate
-    wanted = " or ".join(f"`{each}`" for each in candidates)
-    raise CheckpointError(Diagnostic("missing-file", f"`{tag}` holds `{name}`, and there is no directory {wanted}"))
+    wanted = " or ".join(map(shown, candidates))
+    raise CheckpointError(
+        Diagnostic("missing-file", f"`{tag}` holds {shown(name)}, and there is no directory {wanted}")
+    )
 
 
 def _choose(
@@ -241,6 +249,7 @@ def _open_lines(lines: Sequence[syntax.Files], base: Path, root: Path) -> Catalo
             values = {key: int(value) for key, value in match.groupdict().items()}
             if name not in opened:
                 relative = (base / name).relative_to(root).as_posix() if base != root else name
+                stays(root, relative)
                 opened[name] = open_file(base / name, relative)
             inside = opened[name]
             if not line.prefix and line.entries:
@@ -360,7 +369,7 @@ def _find(side: m.Side, root: Path, base: Path) -> tuple[Path, ...]:
     if not root.is_dir():
         root = base = root.parent
     for folder in dict.fromkeys((root, base, root / "configs", base / "configs")):
-        found = _matches(patterns, folder)
+        found = _matches(patterns, folder, root)
         if found:
             return found
     if any("*" in each for each in patterns):
@@ -369,16 +378,20 @@ def _find(side: m.Side, root: Path, base: Path) -> tuple[Path, ...]:
         )  # of a directory with one saved step, this is the run's; then its configs may lie one further out
         tagged = side.tag is not None and (run / side.tag.file).is_file()
         for folder in (run, run / "configs", *((run.parent,) if tagged else ())):
-            found = _matches(patterns, folder)
+            found = _matches(patterns, folder, run if folder.is_relative_to(run) else folder)
             if found:
                 return found
     return ()
 
 
-def _matches(patterns: Sequence[str], folder: Path) -> tuple[Path, ...]:
+def _matches(patterns: Sequence[str], folder: Path, within: Path) -> tuple[Path, ...]:
+    """List the files that match in a directory. CheckpointError where a link leads out of the one it is to stay within."""
     if not folder.is_dir():
         return ()
-    return tuple(sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}))
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    for path in found:
+        stays(within, path.relative_to(within).as_posix())
+    return tuple(found)
 
 
 def _header(objects: Map[str, Any]) -> tuple[str, Map[str, Any]]:

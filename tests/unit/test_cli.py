@@ -193,6 +193,15 @@ def test_a_plan_through_a_pipe(place: Path) -> None:
     assert run("verify", *CONVERT).stdout == "equal: 7 tensors, every element, and 2 files, every byte\n"
 
 
+@pytest.mark.parametrize("stdin", [False, True])
+def test_a_plan_without_end_is_refused(place: Path, stdin: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    monkeypatch.setattr("tensormap.commands.convert.LONGEST_PLAN", 1 << 20)
+    given = bytes((1 << 20) + 1) if stdin else None
+    result = run("apply", "--plan", "-" if stdin else "/dev/zero", "out", stdin=given)
+    assert result.exit_code == 3
+    assert "is longer than 1 MiB, which no plan is" in result.stderr
+
+
 def test_a_stale_plan_is_refused(place: Path) -> None:
     run("plan", *CONVERT[:2], *CONVERT[3:], "--save", "plan.json")
     path = place / "src" / "model.safetensors"
