@@ -1,6 +1,6 @@
 """The script that everybody writes: load a shard, do the work in torch, save it. `python -m benchmarks.naive JOB SOURCE TARGET`.
 
-What another shard holds is left alone, which spares these scripts some work.
+Each job takes out of the tensors what it can do with them; what waits for tensors of another shard is kept until that is loaded.
 """
 
 from __future__ import annotations
@@ -21,31 +21,35 @@ GROUP = HEADS // KV
 
 def rename(tensors: Tensors) -> Tensors:
     """Every tensor under another name."""
-    return {f"transformer.{name}": tensor for name, tensor in tensors.items()}
+    return {f"transformer.{name}": tensors.pop(name) for name in list(tensors)}
 
 
 def fuse(tensors: Tensors) -> Tensors:
     """Query, key and value interleaved by head, gate and up one after the other."""
     out: Tensors = {}
-    for name, tensor in tensors.items():
-        hidden = tensor.shape[-1]
-        key, value = name.replace("q_proj", "k_proj"), name.replace("q_proj", "v_proj")
-        up = name.replace("gate_proj", "up_proj")
-        if name.endswith("q_proj.weight") and key in tensors and value in tensors:
-            parts = [tensor.view(KV, GROUP * HEAD, hidden)]
-            parts += [tensors[each].view(KV, HEAD, hidden) for each in (key, value)]
-            out[name.replace("q_proj", "qkv")] = torch.cat(parts, 1).reshape(-1, hidden)
-        elif name.endswith("gate_proj.weight") and up in tensors:
-            out[name.replace("gate_proj", "gate_up")] = torch.cat([tensor, tensors[up]])
-        elif not name.endswith(("k_proj.weight", "v_proj.weight", "up_proj.weight")):
-            out[f"fused.{name}"] = tensor
+    for name in list(tensors):
+        layer = name.rpartition(".weight")[0].rpartition(".")[0]
+        if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
+            found = _taken(tensors, [f"{layer}.{each}_proj.weight" for each in "qkv"])
+            if found:
+                hidden = found[0].shape[-1]
+                rows = (GROUP * HEAD, HEAD, HEAD)
+                parts = [each.view(KV, count, hidden) for each, count in zip(found, rows, strict=True)]
+                out[f"{layer}.qkv.weight"] = torch.cat(parts, 1).reshape(-1, hidden)
+        elif name.endswith(("gate_proj.weight", "up_proj.weight")):
+            found = _taken(tensors, [f"{layer}.{each}_proj.weight" for each in ("gate", "up")])
+            if found:
+                out[f"{layer}.gate_up.weight"] = torch.cat(found)
+        else:
+            out[f"fused.{name}"] = tensors.pop(name)
     return out
 
 
 def unfuse(tensors: Tensors) -> Tensors:
     """The inverse of `fuse`."""
     out: Tensors = {}
-    for name, tensor in tensors.items():
+    for name in list(tensors):
+        tensor = tensors.pop(name)
         if name.endswith("qkv.weight"):
             hidden = tensor.shape[-1]
             parts = tensor.view(KV, (GROUP + 2) * HEAD, hidden).split([GROUP * HEAD, HEAD, HEAD], 1)
@@ -62,31 +66,39 @@ def unfuse(tensors: Tensors) -> Tensors:
 def experts(tensors: Tensors) -> Tensors:
     """Experts stacked, gate and up one after the other."""
     out: Tensors = {}
-    for name, tensor in tensors.items():
-        if ".experts." not in name:
-            out[name] = tensor
-        elif ".experts.0.gate_proj" in name:
-            names = [name.replace(".experts.0.", f".experts.{number}.") for number in range(EXPERTS)]
-            ups = [each.replace("gate_proj", "up_proj") for each in names]
-            if all(each in tensors for each in (*names, *ups)):
-                pairs = [torch.cat([tensors[gate], tensors[up]]) for gate, up in zip(names, ups, strict=True)]
-                out[name.replace(".experts.0.gate_proj.weight", ".experts.gate_up_proj")] = torch.stack(pairs)
-        elif ".experts.0.down_proj" in name:
-            names = [name.replace(".experts.0.", f".experts.{number}.") for number in range(EXPERTS)]
-            if all(each in tensors for each in names):
-                stacked = torch.stack([tensors[each] for each in names])
-                out[name.replace(".experts.0.down_proj.weight", ".experts.down_proj")] = stacked
+    for name in list(tensors):
+        layer, dot, _ = name.partition(".experts.")
+        if not dot:
+            out[name] = tensors.pop(name)
+            continue
+        names = {
+            word: [f"{layer}.experts.{number}.{word}_proj.weight" for number in range(EXPERTS)]
+            for word in ("gate", "up", "down")
+        }
+        found = _taken(tensors, [*names["gate"], *names["up"]])
+        if found:
+            pairs = [torch.cat(pair) for pair in zip(found[:EXPERTS], found[EXPERTS:], strict=True)]
+            out[f"{layer}.experts.gate_up_proj"] = torch.stack(pairs)
+        found = _taken(tensors, names["down"])
+        if found:
+            out[f"{layer}.experts.down_proj"] = torch.stack(found)
     return out
+
+
+def _taken(tensors: Tensors, names: list[str]) -> list[torch.Tensor]:
+    """Take tensors out, if all of them are there."""
+    return [tensors.pop(name) for name in names] if all(name in tensors for name in names) else []
 
 
 def transpose(tensors: Tensors) -> Tensors:
     """Every matrix transposed."""
-    return {name: tensor.T.contiguous() if tensor.ndim == 2 else tensor for name, tensor in tensors.items()}
+    taken = {name: tensors.pop(name) for name in list(tensors)}
+    return {name: tensor.T.contiguous() if tensor.ndim == 2 else tensor for name, tensor in taken.items()}
 
 
 def cast(dtype: torch.dtype) -> Callable[[Tensors], Tensors]:
     """Every tensor in another dtype."""
-    return lambda tensors: {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    return lambda tensors: {name: tensors.pop(name).to(dtype) for name in list(tensors)}
 
 
 JOBS: dict[str, Callable[[Tensors], Tensors]] = {
@@ -134,8 +146,13 @@ def main() -> None:
         for name, tensors in neox(source):
             save_file(tensors, target / f"{name}.safetensors", {"format": "pt"})
         return
+    tensors: Tensors = {}
+    tensors: Tensors = {}
     for path in sorted(source.glob("*.safetensors")):
-        save_file(JOBS[job](load_file(path)), target / path.name, {"format": "pt"})
+        tensors |= load_file(path)
+        save_file(JOBS[job](tensors), target / path.name, {"format": "pt"})
+    if tensors:
+        raise SystemExit(f"{len(tensors)} tensors were left over")
 
 
 if __name__ == "__main__":
