@@ -84,7 +84,9 @@ def _show(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return f'"{value}"'
-    text = repr(value)
+    if value is None:
+        return "none"
+    text = f"[{', '.join(map(_show, value))}]" if isinstance(value, list | tuple) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
