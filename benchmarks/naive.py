@@ -146,13 +146,12 @@ def main() -> None:
         for name, tensors in neox(source):
             save_file(tensors, target / f"{name}.safetensors", {"format": "pt"})
         return
-    tensors: Tensors = {}
-    tensors: Tensors = {}
+    waiting: Tensors = {}
     for path in sorted(source.glob("*.safetensors")):
-        tensors |= load_file(path)
-        save_file(JOBS[job](tensors), target / path.name, {"format": "pt"})
-    if tensors:
-        raise SystemExit(f"{len(tensors)} tensors were left over")
+        waiting |= load_file(path)
+        save_file(JOBS[job](waiting), target / path.name, {"format": "pt"})
+    if waiting:
+        raise SystemExit(f"{len(waiting)} tensors were left over")
 
 
 if __name__ == "__main__":
