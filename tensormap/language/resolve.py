@@ -28,6 +28,7 @@ from tensormap.suggest import did_you_mean
 Loader = Callable[[str, Span], Source]
 
 _HOWS: dict[str, m.How] = {"equal": "equal", "mean": "mean", "sum": "sum", "first": "first"}
+_MOST_OPEN_ENDS = 3  # of a name of files: all ways to match it are tried
 _LEAST = 100  # words that an included file counts as at least
 CONSTANT_NAMES = ("true", "false", "none", "_")
 
@@ -219,6 +220,15 @@ class _Resolver:
             parts = name.split("/")
             if any(part in ("", ".", "..") or "**" in part or not part.isprintable() for part in parts):
                 self._fail("unsafe-path", f"`{name}` is not the name of a file inside of a checkpoint", line.span)
+        match line:
+            case syntax.ConfigFile(pattern=pattern):
+                open_ends = pattern.count("*")
+            case syntax.Files(pattern=template, under=under):
+                open_ends = max(_open_ends(template), 0 if under is None else _open_ends(under) + 2)
+            case _:
+                open_ends = 0
+        if open_ends > _MOST_OPEN_ENDS:
+            self._fail("too-large", "a name of files has too many parts that may end anywhere", line.span)
 
     def _new(self, name: str, span: Span) -> bool:
         if name in CONSTANT_NAMES:
@@ -863,3 +873,17 @@ def _expression(value: syntax.Value) -> syntax.Expression:
 def _plain(template: syntax.Template) -> str:
     """Return a template's text, with a digit for each hole."""
     return "".join(part if isinstance(part, str) else "0" for part in template.parts)
+
+
+def _open_ends(template: syntax.Template) -> int:
+    """Count the parts of a name that may end at more than one place: each `*`, and numbers with nothing but digits between."""
+    count = 0
+    digits = False
+    for part in template.parts:
+        if isinstance(part, str):
+            count += part.count("*")
+            digits = digits and part.isdigit()
+        else:
+            count += digits
+            digits = True
+    return count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,3 +161,28 @@ def test_a_link_that_is_named_may_lead_anywhere(tmp_path: Path) -> None:
     (tmp_path / "in").symlink_to("outside")
     for each in ("b.safetensors", "in"):
         assert list(tensormap.open(tmp_path / each)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'files "*a*a*a*b"',
+        'files "{a}0{b}0{c}*.{d}*"',
+        'files "a" under "*a*b"',
+        'config "*a*a*a*.json"',
+    ],
+)
+def test_a_name_that_could_be_matched_in_too_many_ways_is_refused(line: str) -> None:
+    with pytest.raises(MappingError) as caught:
+        tensormap.loads(f"mapping l <-> r\nside l {{\n    {line}\n}}\na <-> b\n")
+    assert caught.value.diagnostics[0].slug == "too-large"
+
+
+def test_what_may_be_matched_is_matched_in_time(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    for k in range(20):
+        (folder / "step0" / ("a" * 250 + str(k))).write_text("")
+    (tmp_path / "mine.tmap").write_text(MAPPING.replace('"part_{n}.pt"', '"*a*a*b" as x.\n    files "part_{n}.pt"'))
+    began = time.process_time()
+    assert apply(folder)[0] == 3
+    assert time.process_time() - began < 15
