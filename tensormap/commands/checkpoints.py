@@ -234,11 +234,10 @@ def diff(
     from tensormap.api import parse_size
     from tensormap.checkpoints.open import open_checkpoint
     from tensormap.runtime.diff import diff as compare
+    from tensormap.runtime.execute import threads
 
     one, other = open_checkpoint(left), open_checkpoint(right)
     with bar(quiet=quiet) as progress:
-        found = compare(
-            one, other, workers=workers or len(os.sched_getaffinity(0)), memory=parse_size(memory), progress=progress
-        )
+        found = compare(one, other, workers=threads(workers), memory=parse_size(memory), progress=progress)
     count = len(one.tensors.keys() | other.tensors.keys())
     ctx.exit(differences.show(found, count, (str(left), str(right)), as_json=as_json, quiet=quiet))

@@ -263,6 +263,7 @@ def verify(  # noqa: PLR0913 - what a user may ask for
     from tensormap import api
     from tensormap.lowering import direction
     from tensormap.lowering.sources import open_side
+    from tensormap.runtime.execute import threads
     from tensormap.runtime.verify import compare
     from tensormap.runtime.verify_files import compare_files, file_count
 
@@ -271,7 +272,7 @@ def verify(  # noqa: PLR0913 - what a user may ask for
     turned = direction.towards(api.load(mapping).resolved, made.side)
     opened = open_side(turned, turned.sides[1], target, api.settings_of(wanted.settings), ())
     with bar(quiet=quiet) as progress:
-        count = workers or len(os.sched_getaffinity(0))
+        count = threads(workers)
         found = compare(made, opened.catalog, workers=count, memory=api.parse_size(memory), progress=progress)
     tensors = (
         tensors or not target.is_dir()
