@@ -361,6 +361,17 @@ def test_the_place_of_the_source_is_no_difference(bench, plan, serial):
     assert digest(target_of(bench)) == serial
 
 
+def test_the_end_may_see_the_source_elsewhere(bench, plan, serial):
+    link = bench.root.parent / "source" / "again"
+    link.symlink_to(bench.root)
+    do(bench, replace(plan, root=str(link)), 1, 1)
+    link.unlink()
+    with pytest.raises(CheckpointError):
+        finalize(target_of(bench))
+    finalize(target_of(bench), plan=plan)
+    assert digest(target_of(bench)) == serial
+
+
 def test_a_run_resumes_what_parts_began(bench, plan, serial):
     report = do(bench, plan, 1, 3)
     with pytest.raises(BusyError) as caught:
