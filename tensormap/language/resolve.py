@@ -876,14 +876,5 @@ def _plain(template: syntax.Template) -> str:
 
 
 def _open_ends(template: syntax.Template) -> int:
-    """Count the parts of a name that may end at more than one place: each `*`, and numbers with nothing but digits between."""
-    count = 0
-    digits = False
-    for part in template.parts:
-        if isinstance(part, str):
-            count += part.count("*")
-            digits = digits and part.isdigit()
-        else:
-            count += digits
-            digits = True
-    return count
+    """Count the parts of a name that may end anywhere. Numbers may not: something else stands between them."""
+    return sum(part.count("*") for part in template.parts if isinstance(part, str))
