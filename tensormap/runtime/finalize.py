@@ -32,8 +32,8 @@ def finalize(
 ) -> Report:
     """Publish what the parts of a divided run wrote beside `target`, and return what was done.
 
-    With `plan`, the parts have to be of this plan, and the source is looked for where it says. `overwrite`, which the first part may
-    have been given as well, replaces a target that is not empty; `checksum` adds a file for `sha256sum -c`.
+    With `plan`, the parts have to be of this plan, and the source is looked for where it says. `overwrite`, which the first part
+    may have been given as well, replaces a target that is not empty; `checksum` adds a file for `sha256sum -c`.
 
     BusyError: parts are running, or missing, or of another plan; MappingError: there are none, or the target exists;
     CheckpointError: the sources are not those that the parts read; OSError: the disk.
@@ -51,9 +51,7 @@ def finalize(
         held = divided.kept_plan(staging)
         if plan is not None:
             divided.refuse_others(staging, journal.identify(plan, exact=True), record, record.parts)
-            held = replace(
-                held, root=plan.root
-            )  # this machine may see the source under another path than the first part did
+            held = replace(held, root=plan.root)  # the first part may have seen the source under another path
         check_places(held, place)
         _refuse_missing(staging, held, record)
         allowed = overwrite or record.overwrite
