@@ -63,7 +63,7 @@ class Writing:
             raise named(error, self.path) from error
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Put `data` at byte `offset`, in calls that stay in the processor's cache: 1 MB to a call took twice the time of 512 KB."""
+        """Put `data` at byte `offset`, in calls of 512 KB: those of 1 MB took twice the time."""
         try:
             done = 0
             while done < len(data):
