@@ -1,12 +1,13 @@
 """Every call to the operating system fails once, or from then on: an error with the file's name, and the target as it was.
 
-The matrix is fault x call x whether something is replaced x format. `make torture` goes through all of it; otherwise each pair of
-a call and a fault is tried at one place, which the seed chooses.
+The matrix is fault x call x whether something is replaced x whether a run is resumed x format. `make torture` goes through all of
+it; otherwise each pair of a call and a fault is tried at one place, which the seed chooses.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import threading
@@ -98,7 +99,17 @@ def faulty(name: str, number: int, fault: Fault, *, lasting: bool) -> Iterator[l
         yield hit
 
 
-def calls_of(work: Workload, folder: Path, *, overwrite: bool) -> Counter[str]:
+def begun(work: Workload, folder: Path, *, overwrite: bool, resume: bool) -> Path:
+    """Return a target to run to: with `resume` beside what a run left whose disk failed when it had finished some files."""
+    target = prepared(folder, overwrite=overwrite)
+    if resume:
+        with faulty("fsync", 8, errno.EIO, lasting=True):
+            assert attempt(work, target, overwrite=overwrite, resume=False) is not None
+        assert (target.parent / ".target.tensormap" / "journal").exists()
+    return target
+
+
+def calls_of(work: Workload, folder: Path, *, overwrite: bool, resume: bool) -> Counter[str]:
     """Count the calls of a run that nothing disturbs."""
     counted: Counter[str] = Counter()
 
@@ -106,28 +117,39 @@ def calls_of(work: Workload, folder: Path, *, overwrite: bool) -> Counter[str]:
         counted[call.name] += 1
         return call.do()
 
-    target = prepared(folder, overwrite=overwrite)
+    target = begun(work, folder, overwrite=overwrite, resume=resume)
     with hooked(hook):
-        execute.run(work.plan, target, overwrite=overwrite)
+        assert attempt(work, target, overwrite=overwrite, resume=resume) is None
     return counted
 
 
-def attempt(work: Workload, target: Path, *, overwrite: bool) -> Exception | None:
-    """Run, and return what was raised."""
+def attempt(work: Workload, target: Path, *, overwrite: bool, resume: bool) -> Exception | None:
+    """Run, and return what was raised. A run that resumes has the leave to overwrite of the one before."""
     try:
-        execute.run(work.plan, target, overwrite=overwrite)
+        execute.run(work.plan, target, overwrite=overwrite and not resume, resume=resume)
     except (OSError, CheckpointError) as error:
         return error
     return None
 
 
-def try_fault(work: Workload, folder: Path, name: str, number: int, fault: Fault, *, lasting: bool, overwrite: bool):
-    target = prepared(folder, overwrite=overwrite)
+def try_fault(
+    work: Workload,
+    folder: Path,
+    name: str,
+    number: int,
+    fault: Fault,
+    *,
+    lasting: bool,
+    overwrite: bool,
+    resume: bool,
+) -> bool:
+    """Run with a fault, check what it leaves, and go on from there. Tells whether the fault was met."""
+    target = begun(work, folder, overwrite=overwrite, resume=resume)
     descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     with faulty(name, number, fault, lasting=lasting) as hit:
-        error = attempt(work, target, overwrite=overwrite)
+        error = attempt(work, target, overwrite=overwrite, resume=resume)
     if not hit:
-        return  # threads take turns differently: this time there were fewer calls
+        return False  # threads take turns differently: this time there were fewer calls
     assert len(os.listdir("/proc/self/fd")) == descriptors
     assert threading.active_count() == threads
     found = tree(target)
@@ -149,34 +171,33 @@ def try_fault(work: Workload, folder: Path, name: str, number: int, fault: Fault
         assert caught.value.diagnostics[0].slug == "target-not-empty"
     assert tree(target) == work.whole
     assert beside(target) == []
+    return True
 
 
 PAIRS = [(name, fault, lasting) for name, faults in FAULTS.items() for fault in faults for lasting in (False, True)]
 
 
 def test_a_fault_somewhere(made, place):
-    """Each call with each of its faults, once and lasting, somewhere in one of the four kinds of run."""
+    """Each call with each of its faults, once and lasting, somewhere in one of the eight kinds of run."""
     random_ = random.Random(2)
-    kinds = [(work, overwrite) for work in made.values() for overwrite in (False, True)]
-    counts = [calls_of(work, place / "p", overwrite=overwrite) for work, overwrite in kinds]
+    kinds = list(itertools.product(made.values(), (False, True), (False, True)))
+    counts = [calls_of(work, place / "p", overwrite=overwrite, resume=resume) for work, overwrite, resume in kinds]
     tried = set()
     for name, fault, lasting in PAIRS:
-        able = [number for number, count in enumerate(counts) if count[name]]
-        if not able:
-            continue
-        kind = random_.choice(able)
-        work, overwrite = kinds[kind]
+        kind = random_.choice([number for number, count in enumerate(counts) if count[name]])
+        work, overwrite, resume = kinds[kind]
         number = random_.randrange(counts[kind][name])
-        try_fault(work, place / "p", name, number, fault, lasting=lasting, overwrite=overwrite)
-        tried.add(name)
-    assert tried >= FAULTS.keys() - {"truncate"}  # which only a run that resumes calls
+        if try_fault(work, place / "p", name, number, fault, lasting=lasting, overwrite=overwrite, resume=resume):
+            tried.add(name)
+    assert tried == FAULTS.keys()
 
 
 @pytest.mark.torture
+@pytest.mark.parametrize("resume", [False, True], ids=["anew", "resumed"])
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
-def test_a_fault_everywhere(work, overwrite, lasting, place):
-    counts = calls_of(work, place / "p", overwrite=overwrite)
+def test_a_fault_everywhere(work, overwrite, lasting, resume, place):
+    counts = calls_of(work, place / "p", overwrite=overwrite, resume=resume)
     for name, faults in FAULTS.items():
         for fault in faults:
             for number in range(counts[name]):
-                try_fault(work, place / "p", name, number, fault, lasting=lasting, overwrite=overwrite)
+                try_fault(work, place / "p", name, number, fault, lasting=lasting, overwrite=overwrite, resume=resume)
