@@ -135,7 +135,9 @@ def main() -> None:
     chosen = parser.parse_args()
     found = [json.loads(line) for path in chosen.verdicts for line in path.read_text("utf-8").splitlines()]
     confirmed = chosen.confirmed.read_text("utf-8").splitlines() if chosen.confirmed else []
-    PAGE.write_text(page(found, confirmed), "utf-8")
+    held = PAGE.read_text("utf-8") if PAGE.exists() else ""
+    _, title, rest = held.partition("\n## Mistakes in the code\n")  # which `tests.mutation.page` writes
+    PAGE.write_text(page(found, confirmed) + title + rest, "utf-8")
 
 
 if __name__ == "__main__":

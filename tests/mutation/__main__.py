@@ -102,7 +102,7 @@ def report(verdicts: Sequence[Verdict]) -> str:
     killed = total["killed"] + total["time"]
     lines.append(
         f"{killed} of {killed + total['survived']} noticed, {total['time']} of them by time; "
-        f"{total['same meaning']} mean the same, {total['not there']} could not be made"
+        f"{total['same meaning']} mean the same, {total['not there']} could not be made, {total['error']} errors"
     )
     lines += [
         f"{each.mutant.file}:{each.mutant.line} ({each.tests} tests) {each.mutant.key}"

@@ -26,7 +26,7 @@ from tests.mutation.trace import OPTIONS, Traced
 PATIENCE = 4.0
 """How many times as long as without a change a test may take, in CPU time, and two seconds more."""
 
-ENOUGH = 40.0
+ENOUGH = 12.0
 """Seconds of tests that a mutant has to survive, as they take without a change: the fast ones of every file."""
 
 LONGEST = 240.0
@@ -41,6 +41,7 @@ class Verdict:
     """How a mutant ended: `killed` by a test, by `time`, or `survived` so many tests, if any run its line.
 
     `not there` is a change that cannot be made to a function that lives: it uses other variables of the function around.
+    `error` is a process that ended before any test: the measure is broken. Neither counts.
     """
 
     mutant: Mutant
@@ -187,12 +188,14 @@ def _in_processes(todo: Iterable[tuple[Mutant, Callable[[Path], Verdict]]], jobs
             if not child:
                 _child(folder, following[1])
             running[child] = _Running(following[0], folder, time.monotonic())
+        if not running:
+            break
         ended, status = os.waitpid(-1, os.WNOHANG)
         if ended in running:
             held = running.pop(ended)
             yield _ended(held, status)
             shutil.rmtree(held.folder, ignore_errors=True)
-        elif running:
+        else:
             time.sleep(0.01)
             for child, each in running.items():
                 if time.monotonic() - each.start > LONGEST:
@@ -222,8 +225,10 @@ def _ended(held: _Running, status: int) -> Verdict:
         found = json.loads(kept.read_text("utf-8"))
         return Verdict(held.mutant, found["outcome"], found["by"], found["tests"], found["seconds"])
     test = held.folder / "test"
-    where = test.read_text("utf-8") if test.exists() else "before any test"
     ended = os.waitstatus_to_exitcode(status)
+    if not test.exists():
+        return Verdict(held.mutant, "error", f"the process ended with {ended} before any test", 0, took)
+    where = test.read_text("utf-8")
     if ended in (-signal.SIGPROF, -signal.SIGKILL):
         return Verdict(held.mutant, "time", where, 0, took)
     return Verdict(held.mutant, "killed", f"{where}: the process ended with {ended}", 0, took)

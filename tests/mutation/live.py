@@ -43,7 +43,7 @@ class Functions:
     def found() -> Functions:
         held: dict[tuple[str, str, int], list[FunctionType]] = {}
         for each in gc.get_objects():
-            if isinstance(each, FunctionType):
+            if type(each) is FunctionType:  # an object may answer `isinstance` with a warning
                 code = each.__code__
                 held.setdefault((code.co_filename, code.co_qualname, code.co_firstlineno), []).append(each)
         return Functions(held)

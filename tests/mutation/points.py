@@ -1,7 +1,7 @@
 """Where a module can be changed at one point, and how. Knows syntax trees; imports nothing of what it changes.
 
 Left alone: texts, annotations, decorators, patterns, what stands in `raise` and in assertions (`assert`, `zip(strict=...)`),
-`TYPE_CHECKING`, and what is kept only to be faster (conditions on a name that ends in `cache`).
+`TYPE_CHECKING`, scripts (`__name__`), and what is kept only to be faster (conditions on a name that ends in `cache`).
 """
 
 from __future__ import annotations
@@ -258,10 +258,10 @@ def _within(node: ast.FunctionDef, context: _Context) -> _Context:
 
 
 def _mentions(test: ast.expr) -> bool:
-    """Say whether a condition is about types or a cache."""
+    """Say whether a condition is about types, a cache, or how a module is started."""
     names = [each.id for each in ast.walk(test) if isinstance(each, ast.Name)]
     names += [each.attr for each in ast.walk(test) if isinstance(each, ast.Attribute)]
-    return any(name == "TYPE_CHECKING" or name.endswith("cache") for name in names)
+    return any(name in ("TYPE_CHECKING", "__name__") or name.endswith("cache") for name in names)
 
 
 def _changes(node: ast.AST, place: _Place, context: _Context) -> Iterator[tuple[str, ast.AST]]:  # noqa: C901, PLR0912
