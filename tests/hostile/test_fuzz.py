@@ -221,7 +221,7 @@ def test_damaged_configs(tmp_path: Path, rounds: int) -> None:
         path = tmp_path / name
         path.write_bytes(data)
         accepted = 0
-        for _ in damaged(path, 8 + k, rounds // 2):
+        for _ in damaged(path, 8 + k, rounds):
             try:
                 found = read_json(path) if name.endswith("json") else read_yaml([path])
             except CheckpointError as error:
