@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+combine: Callable[[int, int, int], int] | None
+"""The crc32 of two stretches side by side from those of each, and the bytes of the second; None without ISA-L."""
+
 try:
     from isal.isal_zlib import crc32
+    from isal.isal_zlib import crc32_combine as combine
 except ImportError:  # no wheel for this machine
     from zlib import crc32
 
-__all__ = ["crc32"]
+    combine = None
+
+__all__ = ["combine", "crc32"]

@@ -28,7 +28,7 @@ def iter_tensors(plan: Plan, *, memory: int = 64 << 20, trust_crc: bool = False)
     sources = Sources((plan.root, plan.sources))
     sources.check()
     limits = Limits.of(memory, 1, None)
-    with hire(sources, limits, 1, trust_crc=trust_crc) as staff:
+    with hire(sources, limits, 1, trust_crc=trust_crc, late=False) as staff:
         verify(plan, staff, None)
         for output in plan.outputs:
             bases = [0] * len(output.tensors)

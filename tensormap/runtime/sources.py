@@ -7,11 +7,11 @@ import resource
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tensormap.checkpoints.catalog import SourceFile
-from tensormap.checkpoints.crc import crc32
+from tensormap.checkpoints.crc import combine, crc32
 from tensormap.checkpoints.descriptors import close, named
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import refusal, shown
@@ -19,6 +19,7 @@ from tensormap.checkpoints.zip_records import open_archive
 from tensormap.diagnostics import CheckpointError, Diagnostic
 
 _CHUNK = 512 << 10
+_WORTH = 32 << 10  # bytes of a read whose crc32 is kept until the record is complete
 _BATCH = 512  # buffers to one preadv: half of what Linux takes
 
 
@@ -90,6 +91,11 @@ class Handles:
         while self._open:
             close(self._open.popitem()[1])
 
+    def settle(self) -> None:
+        """Check the records that were read from, as far as that is open. CheckpointError: a record's bytes were damaged."""
+        if self._records is not None:
+            self._records.settle(self)
+
     def read(self, file: int, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of a file on. CheckpointError: the file ends before; OSError names the file."""
         self.read_into(file, offset, [buffer])
@@ -107,6 +113,8 @@ class Handles:
         except OSError as error:
             raise named(error, self._sources.paths[file]) from error
         self.bytes_read += wanted
+        if self._records is not None:
+            self._records.take(file, offset, buffers, self._gap)
 
     def checked(self, file: int, offset: int, size: int) -> int:
         """Return a file that is open, for bytes of it that are not read here: the records that hold them are whole."""
@@ -181,10 +189,14 @@ def handle_limit(workers: int) -> int:
 class Records:
     """The records of those source files that are zips, to be checked once each against the crc32 in the zip's directory.
 
-    A record is checked when the first of its bytes is wanted, whole, by the thread that wants it: before anything is published.
+    A record is checked when the first of its bytes is wanted, whole, by the thread that wants it. With `late` its bytes are taken
+    as they are read, and put together; what they leave out is read when all is settled, before anything is published.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, *, late: bool = False) -> None:
+        self._late = late and combine is not None
+        self._touched: set[tuple[int, int]] = set()
+        self._stretches: dict[tuple[int, int], _Stretches] = {}
         self._lock = threading.Lock()
         self._sources = sources
         self._records: dict[int, list[tuple[int, int, int, str]]] = {}
@@ -201,18 +213,57 @@ class Records:
 
     def check(self, file: int, low: int, high: int, handles: Handles) -> None:
         """Check the records that bytes `low` to `high` of a file touch. CheckpointError: a record's bytes were damaged."""
-        starts = self._starts.get(file)
-        if starts is None:
-            return
-        position = max(0, bisect_right(starts, low) - 1)
-        while position < len(starts) and starts[position] < high:
-            key = (file, position)
+        for key in self._between(file, low, high):
             with self._lock:
                 known = key in self._checked
-                self._checked.add(key)
-            if not known:
-                self._check(file, self._records[file][position], handles)
+                if self._late:
+                    self._touched.add(key)
+                else:
+                    self._checked.add(key)
+            if not known and not self._late:
+                self._check(file, self._records[file][key[1]], handles)
+
+    def take(self, file: int, offset: int, buffers: list[memoryview], waste: bytearray) -> None:
+        """Take note of bytes that were read from `offset` on, but for what went to `waste`. CheckpointError: damaged."""
+        if not self._late or file not in self._starts:
+            return
+        for buffer in buffers:
+            if len(buffer) >= _WORTH and buffer.obj is not waste:
+                self._put(file, offset, offset + len(buffer), crc32(buffer))
+            offset += len(buffer)
+
+    def settle(self, handles: Handles) -> None:
+        """Check what was touched and did not come together. CheckpointError: a record's bytes were damaged."""
+        with self._lock:
+            waiting = sorted(self._touched - self._checked)
+            self._checked.update(waiting)
+            for key in waiting:
+                self._stretches.pop(key, None)
+        for file, position in waiting:
+            self._check(file, self._records[file][position], handles)
+
+    def _between(self, file: int, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """Yield the keys of the records that bytes `low` to `high` of a file touch."""
+        starts = self._starts.get(file, ())
+        position = max(0, bisect_right(starts, low) - 1)
+        while position < len(starts) and starts[position] < high:
+            yield file, position
             position += 1
+
+    def _put(self, file: int, low: int, high: int, crc: int) -> None:
+        key = (file, bisect_right(self._starts[file], low) - 1)
+        start, size, expected, name = self._records[file][key[1]]
+        if key[1] < 0 or high > start + size:
+            return
+        with self._lock:
+            if key in self._checked:
+                return
+            found = self._stretches.setdefault(key, _Stretches()).put(low, high, crc)
+            if found[:2] != (start, start + size):
+                return
+            self._checked.add(key)
+            del self._stretches[key]
+        self._compare(file, name, found[2], expected)
 
     def _check(self, file: int, record: tuple[int, int, int, str], handles: Handles) -> None:
         start, size, expected, name = record
@@ -222,12 +273,43 @@ class Records:
             piece = buffer[: size - offset]
             handles.read(file, start + offset, piece)
             crc = crc32(piece, crc)
+        self._compare(file, name, crc, expected)
+
+    def _compare(self, file: int, name: str, crc: int, expected: int) -> None:
         if crc != expected:
             raise refusal(
                 "record-damaged",
                 f"{shown(self._sources.paths[file])}: the bytes of record {shown(name)} do not match their checksum",
                 help=["the file was damaged after it was written: fetch it again"],
             )
+
+
+class _Stretches:
+    """Stretches of one record with the crc32 of each, neighbours together."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, tuple[int, int]] = {}  # by first byte: (end, crc32)
+        self._starts: dict[int, int] = {}  # by end: first byte
+
+    def put(self, low: int, high: int, crc: int) -> tuple[int, int, int]:
+        """Add a stretch; return the one that it now is part of, as (first byte, end, crc32). Bytes that come twice are not added
+        where they would begin or end as others do.
+        """
+        assert combine is not None
+        before, after = self._starts.get(low), self._ends.get(high)
+        if (before is None and low in self._ends) or (after is None and high in self._starts):
+            return low, high, crc
+        if before is not None:
+            crc = combine(self._ends.pop(before)[1], crc, high - low)
+            del self._starts[low]
+            low = before
+        if after is not None:
+            del self._ends[high]
+            crc = combine(crc, after[1], after[0] - high)
+            high = after[0]
+        self._ends[low] = (high, crc)
+        self._starts[high] = low
+        return low, high, crc
 
 
 def _zip_records(path: str, name: str) -> list[tuple[int, int, int, str]]:

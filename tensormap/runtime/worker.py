@@ -50,14 +50,17 @@ class Worker:
 
 
 @contextmanager
-def hire(sources: Sources, limits: Limits, count: int, *, trust_crc: bool) -> Iterator[list[Worker]]:
-    """Give `count` workers, whose files are closed at the end."""
-    records = None if trust_crc else Records(sources)
+def hire(sources: Sources, limits: Limits, count: int, *, trust_crc: bool, late: bool = True) -> Iterator[list[Worker]]:
+    """Give `count` workers, whose files are closed at the end. The records of zips are checked by then, and without `late` before
+    any of their bytes is given out. CheckpointError: one was damaged.
+    """
+    records = None if trust_crc else Records(sources, late=late)
     most = handle_limit(count)
     results = Results()
     staff = [Worker(Handles(sources, most, records), limits, results) for _ in range(count)]
     try:
         yield staff
+        staff[0].painter.handles.settle()
     finally:
         for worker in staff:
             worker.painter.handles.close()

@@ -173,6 +173,7 @@ class Yard:
         self._done_with(writing, lambda each: self._line.add(partial(self._hand_over, each)))
 
     def _hand_over(self, writing: Writing, worker: Worker) -> None:
+        worker.painter.handles.settle()  # before the file counts as finished
         if self._checksum:  # while its bytes are still in memory
             self._place.sums[writing.output.path] = writing.sha256(worker.scratch.reserve(_CHUNK).view)
         self._finished.put(writing)

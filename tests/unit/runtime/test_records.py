@@ -1,0 +1,105 @@
+"""The records of zips are checked by the time that all is settled, however their bytes were read."""
+
+from __future__ import annotations
+
+import random
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tensormap.checkpoints.catalog import SourceFile
+from tensormap.checkpoints.crc import combine
+from tensormap.diagnostics import CheckpointError
+from tensormap.runtime import sources
+from tensormap.runtime.sources import Handles, Records, Sources
+
+SIZE = 5000
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_WORTH", 16)
+    monkeypatch.setattr(sources, "_CHUNK", 512)
+
+
+def archive(folder: Path, *, flip: int | None = None) -> tuple[Sources, list[tuple[int, int]]]:
+    """Write three records, with one bit of the second flipped if wanted; return the file and where its records lie."""
+    path = folder / "model.pt"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in "abc":
+            file.writestr(f"model/data/{name}", random.Random(name).randbytes(SIZE))
+    data = bytearray(path.read_bytes())
+    places = [data.find(random.Random(name).randbytes(SIZE)) for name in "abc"]
+    if flip is not None:
+        data[places[1] + flip] ^= 1
+        path.write_bytes(data)
+    status = path.stat()
+    found = Sources((folder, [SourceFile(path.name, status.st_size, status.st_mtime_ns, "")]))
+    return found, [(place, SIZE) for place in places]
+
+
+def pieces(chance: random.Random, place: int, size: int) -> list[tuple[int, int]]:
+    """Cut a record into reads in any order; some come twice, some reach into others, some are left out."""
+    cuts = sorted({0, size, *(chance.randrange(1, size) for _ in range(chance.randrange(8)))})
+    found = [(place + low, high - low) for low, high in zip(cuts, cuts[1:], strict=False)]
+    for _ in range(chance.randrange(4)):
+        low = chance.randrange(size)
+        found.append((place + low, chance.randrange(1, size - low + 1)))
+    chance.shuffle(found)
+    return found[: chance.randrange(1, len(found) + 1)]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whole_records_pass_however_they_are_read(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    file, places = archive(tmp_path)
+    handles = Handles(file, 4, Records(file, late=True))
+    for place, size in places:
+        for offset, count in pieces(chance, place, size):
+            handles.read(0, offset, memoryview(bytearray(count)))
+    handles.settle()
+    handles.close()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_record_is_found_however_it_is_read(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    file, places = archive(tmp_path, flip=chance.randrange(SIZE))
+    handles = Handles(file, 4, Records(file, late=True))
+    reads = pieces(chance, *places[1])
+    with pytest.raises(CheckpointError) as caught:
+        for offset, count in reads:
+            handles.read(0, offset, memoryview(bytearray(count)))
+        handles.settle()
+    assert caught.value.diagnostics[0].slug == "record-damaged"
+    handles.close()
+
+
+def test_a_damaged_record_that_nobody_reads_is_nobodys_business(tmp_path: Path) -> None:
+    file, places = archive(tmp_path, flip=7)
+    handles = Handles(file, 4, Records(file, late=True))
+    handles.read(0, places[0][0], memoryview(bytearray(SIZE)))
+    handles.settle()
+    handles.close()
+
+
+@pytest.mark.skipif(combine is None, reason="ISA-L is not installed: records are read whole")
+def test_a_record_that_is_read_once_is_read_once(tmp_path: Path) -> None:
+    file, places = archive(tmp_path)
+    handles = Handles(file, 4, Records(file, late=True))
+    for low in range(0, SIZE, 500):
+        handles.read(0, places[2][0] + low, memoryview(bytearray(500)))
+    handles.settle()
+    assert handles.bytes_read == SIZE
+    handles.close()
+
+
+def test_what_was_read_over_between_two_pieces_is_no_part_of_a_record(tmp_path: Path) -> None:
+    file, places = archive(tmp_path)
+    handles = Handles(file, 4, Records(file, late=True))
+    start = places[0][0]
+    reads = [(start + low, low, 100) for low in range(0, SIZE, 200)]
+    handles.scatter(0, reads, memoryview(bytearray(SIZE)), 100)
+    handles.settle()
+    handles.close()
