@@ -148,8 +148,6 @@ class Renderer:
             elements *= size
         if elements <= 1:
             return None
-        if per_element > 1 and elements * per_element > limit:
-            return max(range(len(sizes)), key=lambda axis: (sizes[axis] > 1, -axis))
         total, worst, largest = 0, places[0] if places else None, -1
         for place in places:
             if place.is_stored:
@@ -159,10 +157,10 @@ class Renderer:
                 total += run
                 if run > largest:
                     largest, worst = run, place
-        if total <= limit or worst is None:
+        if total <= limit and (per_element == 1 or elements * per_element <= limit):
             return None
-        strides = worst.strides
-        return max((axis for axis in range(len(sizes)) if sizes[axis] > 1), key=lambda axis: strides[axis])
+        strides = worst.strides if worst is not None else (0,) * len(sizes)
+        return max((axis for axis in range(len(sizes)) if sizes[axis] > 1), key=lambda axis: (strides[axis], -axis))
 
     def _direct(
         self,

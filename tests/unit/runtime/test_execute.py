@@ -893,6 +893,24 @@ def test_file_systems_that_reserve_nothing_are_not_made_to_write_twice(bench, mo
         assert same(read_tensor(plan, target_of(bench), number, 0), bench.arrays[number])
 
 
+def test_a_transpose_that_is_cast_reads_long_runs_however_many_workers_share_the_memory(bench, monkeypatch):
+    """What has to be halved is halved across the runs of the source, not along them."""
+    (index,) = bench.source("a.bin", {"a": random_array((1000, 2100), "bfloat16", 0)})
+    turned = Copy((2100, 1000), Region(index, 0, (1, 2100)), Region(0, 0, (1000, 1)))
+    bench.output("out.bin", [("t", "float32", (2100, 1000))], [turned])
+    sizes = []
+    pread = os.preadv
+
+    def read(descriptor, buffers, offset):
+        sizes.append(sum(map(len, buffers)))
+        return pread(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", read)
+    run(bench.plan(), target_of(bench), workers=8)
+    assert len(sizes) < 500  # 50,000 otherwise
+    assert sum(sizes) < 8 * bench.arrays[0].nbytes
+
+
 def test_read_errors_name_the_source(bench, monkeypatch):
     plan = two_files(bench)
 
