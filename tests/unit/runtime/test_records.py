@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def archive(folder: Path, *, flip: int | None = None) -> tuple[Sources, list[tup
 def pieces(chance: random.Random, place: int, size: int) -> list[tuple[int, int]]:
     """Cut a record into reads in any order; some come twice, some reach into others, some are left out."""
     cuts = sorted({0, size, *(chance.randrange(1, size) for _ in range(chance.randrange(8)))})
-    found = [(place + low, high - low) for low, high in zip(cuts, cuts[1:], strict=False)]
+    found = [(place + low, high - low) for low, high in pairwise(cuts)]
     for _ in range(chance.randrange(4)):
         low = chance.randrange(size)
         found.append((place + low, chance.randrange(1, size - low + 1)))
@@ -68,10 +69,14 @@ def test_a_damaged_record_is_found_however_it_is_read(tmp_path: Path, seed: int)
     file, places = archive(tmp_path, flip=chance.randrange(SIZE))
     handles = Handles(file, 4, Records(file, late=True))
     reads = pieces(chance, *places[1])
-    with pytest.raises(CheckpointError) as caught:
+
+    def read_all() -> None:
         for offset, count in reads:
             handles.read(0, offset, memoryview(bytearray(count)))
         handles.settle()
+
+    with pytest.raises(CheckpointError) as caught:
+        read_all()
     assert caught.value.diagnostics[0].slug == "record-damaged"
     handles.close()
 
