@@ -33,7 +33,10 @@ CHANGED: dict[str, dict[str, str]] = {
     "litgpt/phi3": {"pad_token_id": TOKENS},
     "mamba2/ssm": {"eos_token_id": TOKENS, "pad_token_id": TOKENS},
     "neox/llama": {"architectures": SET, "model_type": SET},
-    "olmo/core": {"max_position_embeddings": SET},
+    "olmo/core": {
+        "max_position_embeddings": SET,
+        "rope_parameters.sliding_attention.rope_theta": "written once, for all layers",
+    },
     "whisper/openai": {
         "bos_token_id": TOKENS,
         "eos_token_id": TOKENS,
