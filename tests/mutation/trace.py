@@ -30,8 +30,6 @@ TESTS = (
     "tests/acceptance/test_failure_5_inv_freq.py",
     "tests/library",
     "tests/test_library.py",
-    "tests/docs",
-    "tests/laws/test_laws.py",
     "tests/unit/test_cli.py",
     "tests/properties",
     "tests/hostile/test_mappings.py",

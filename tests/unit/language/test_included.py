@@ -1,0 +1,79 @@
+"""What `use` binds, and how the names of an included file become its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensormap
+from tensormap.diagnostics import MappingError
+
+
+def _load(folder: Path, using: str, **files: str) -> Any:
+    for name, text in files.items():
+        (folder / f"{name}.tmap").write_text(text)
+    (folder / "mapping.tmap").write_text(using)
+    return tensormap.load(folder / "mapping.tmap")
+
+
+def _findings(folder: Path, using: str, **files: str) -> list[tuple[str, str]]:
+    with pytest.raises(MappingError) as caught:
+        _load(folder, using, **files)
+    return [(each.slug, each.message) for each in caught.value.diagnostics]
+
+
+LAYER = "index i < n\nlet h = 2 * d\nw.{i} [h e] <-> v.{i} [e h]\n"
+
+
+def test_prefixes_of_both_sides(tmp_path: Path) -> None:
+    mapping = _load(tmp_path, 'use "layer.tmap" with left = "a.", right = "b."\n', layer=LAYER)
+    tensors = {f"a.w.{k}": np.arange(8.0).reshape(4, 2) + k for k in range(2)}
+    found = mapping.convert(tensors, "right")
+    assert sorted(found) == ["b.v.0", "b.v.1"]
+    np.testing.assert_array_equal(found["b.v.1"], tensors["a.w.1"].T)
+
+
+def test_two_inclusions_do_not_share_their_names(tmp_path: Path) -> None:
+    using = 'use "layer.tmap" with left = "a.", right = "b."\nuse "layer.tmap" with left = "c.", right = "d."\n'
+    mapping = _load(tmp_path, using, layer=LAYER)
+    tensors = {f"a.w.{k}": np.zeros((4, 2)) for k in range(2)} | {f"c.w.{k}": np.zeros((6, 5)) for k in range(3)}
+    found = mapping.convert(tensors, "right")
+    assert {name: each.shape for name, each in found.items()} == {
+        **{f"b.v.{k}": (2, 4) for k in range(2)},
+        **{f"d.v.{k}": (5, 6) for k in range(3)},
+    }
+
+
+def test_names_that_are_bound_are_shared(tmp_path: Path) -> None:
+    using = 'use "layer.tmap" with left = "a.", right = "b.", n = 2\nuse "layer.tmap" with left = "c.", right = "d.", n = m\n'
+    mapping = _load(tmp_path, using + "x.{k} [m] <-> y.{k} [m]\n", layer=LAYER)
+    tensors = {f"a.w.{k}": np.zeros((4, 2)) for k in range(2)} | {f"c.w.{k}": np.zeros((6, 5)) for k in range(3)}
+    assert "d.v.2" in mapping.convert(tensors | {"x.0": np.zeros(3)}, "right")
+    with pytest.raises(tensormap.TensormapError):
+        mapping.convert(tensors | {"x.0": np.zeros(4)}, "right")
+    with pytest.raises(tensormap.TensormapError):
+        mapping.convert(tensors | {"x.0": np.zeros(3), "a.w.2": np.zeros((4, 2))}, "right")
+
+
+@pytest.mark.parametrize("name", ["left", "right"])
+def test_a_prefix_is_a_text(name: str, tmp_path: Path) -> None:
+    found = _findings(tmp_path, f'use "layer.tmap" with {name} = 3\n', layer=LAYER)
+    assert found == [("bad-binding", f"`{name}` is a prefix in quotes")]
+
+
+def test_a_file_that_includes_itself(tmp_path: Path) -> None:
+    found = _findings(tmp_path, 'use "one.tmap"\n', one='use "two.tmap"\n', two='x [e] <-> y [e]\nuse "one.tmap"\n')
+    assert [slug for slug, _ in found] == ["include-cycle"]
+
+
+def test_replicas_and_conditions_of_an_included_file(tmp_path: Path) -> None:
+    inner = "param scale = 2\nindex r < n\nw.{r} [e] <-> v [e] replicated r when scale == 2\n"
+    inner += "w.{r} [e] <-> u [e] replicated r when scale == 3\n"
+    mapping = _load(tmp_path, 'use "inner.tmap" with n = 2\n', inner=inner)
+    tensors = {f"w.{k}": np.arange(3.0) for k in range(2)}
+    assert list(mapping.convert(tensors, "right")) == ["v"]
+    assert list(mapping.convert(tensors, "right", set={"scale": 3})) == ["u"]
+    assert sorted(mapping.convert({"v": np.arange(3.0)}, "left")) == ["w.0", "w.1"]

@@ -1,0 +1,121 @@
+"""Names: skeletons and shapes, formatting, and what a `*` stands for."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tensormap.language.names import NumberHole, Template, WordHole, formatter, glob, hole_value, shapes, skeleton
+from tensormap.language.polynomial import Polynomial
+
+ONE = Polynomial.number(1)
+N = Polynomial.dimension("n")
+KNOWN = {"n": 5, "m": 3}
+
+
+def _value(size: Polynomial) -> int:
+    return size.evaluate(KNOWN)
+
+
+def _ragged(index: str, inner: Polynomial, position: int) -> int:
+    assert index == "p"
+    return sum((4, 2, 3)[:position]) * inner.evaluate({"l[p]": 1, **KNOWN})
+
+
+@given(st.text("ab*", max_size=6), st.text("ab", max_size=8))
+def test_a_star_is_any_text(pattern: str, name: str) -> None:
+    assert glob(pattern, name) == fnmatchcase(name, pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("a.*", "a.", True),
+        ("a.*", "a", False),
+        ("*", "", True),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("*b*", "abc", True),
+        ("*b*b", "ab", False),
+        ("a", "b", False),
+        ("a", "a", True),
+        ("a*b*c", "a-c-b", False),
+    ],
+)
+def test_glob(pattern: str, name: str, fits: bool) -> None:  # noqa: FBT001
+    assert glob(pattern, name) is fits
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.0.b.12", ("a.#.b.#", (0, 12))),
+        ("weight", ("weight", ())),
+        ("12", ("#", (12,))),
+        ("a007", ("a#", (7,))),
+        ("a" + "9" * 18, ("a#", (10**18 - 1,))),
+        ("a" + "9" * 19, ("a#", (-1,))),
+    ],
+)
+def test_skeleton(name: str, expected: tuple[str, tuple[int, ...]]) -> None:
+    assert skeleton(name) == expected
+
+
+def test_shapes_choose_words() -> None:
+    hole = NumberHole(ONE, (("i", ONE),))
+    template = Template(("l2.", hole, ".", WordHole("s", ("weight", "b1")), ".", WordHole("s", ("weight", "b1"))))
+    one, other = shapes(template)
+    assert (one.text, one.words, one.slots) == ("l#.#.weight.weight", (("s", 0),), (2, hole))
+    assert (other.text, other.words, other.slots) == ("l#.#.b#.b#", (("s", 1),), (2, hole, 1, 1))
+    assert template.indices == ("i", "s")
+    assert str(template) == "l2.{i + 1}.{s}.{s}"
+
+
+@pytest.mark.parametrize(
+    ("template", "positions", "name"),
+    [
+        (Template(("100%.", NumberHole(ONE, (("i", ONE),)))), {"i": 3}, "100%.4"),
+        (Template((NumberHole(ONE, (("i", N),), width=4), ".w")), {"i": 3}, "0016.w"),
+        (Template((NumberHole(N, ()), ".w")), {}, "5.w"),
+        (Template((NumberHole(N, (), width=3),)), {}, "005"),
+        (Template((NumberHole(Polynomial.number(0), (("i", N), ("j", ONE))),)), {"i": 2, "j": 4}, "14"),
+        (Template((NumberHole(Polynomial.number(0), (("p", ONE), ("l", ONE)), ("p",)),)), {"p": 2, "l": 1}, "7"),
+        (
+            Template((WordHole("s", ("a", "b")), NumberHole(ONE, (("i", N), ("j", ONE))))),
+            {"s": 1, "i": 1, "j": 2},
+            "b8",
+        ),
+    ],
+)
+def test_formatting(template: Template, positions: dict[str, int], name: str) -> None:
+    sizes = {"i": 4, "j": 5, "p": 3, "l": 2, "s": 2}
+    assert formatter(template, sizes, _value, _ragged)(positions) == name
+
+
+def test_what_is_written_is_read_back() -> None:
+    hole = NumberHole(Polynomial.number(2), (("i", Polynomial.number(3)), ("j", ONE)))
+    write = formatter(Template(("a.", hole)), {"i": 4, "j": 3}, _value, _ragged)
+    for i in range(4):
+        for j in range(3):
+            name = write({"i": i, "j": j})
+            assert re.fullmatch(r"a\.([0-9]+)", name)
+            assert skeleton(name)[1] == (hole_value(hole, {"i": i, "j": j}, _value, _ragged),) == (2 + 3 * i + j,)
+
+
+@pytest.mark.parametrize(
+    ("template", "virtual", "text"),
+    [
+        (Template(("$embed",)), True, "$embed"),
+        (Template(()), False, ""),
+        (Template((WordHole("s", ("a",)), "$x")), False, "{s}$x"),
+        (Template((NumberHole(Polynomial.number(0), (("i", N),), width=2),)), False, "{(n)*i:02}"),
+        (Template((NumberHole(Polynomial.number(0), ()),)), False, "{0}"),
+    ],
+)
+def test_templates(template: Template, virtual: bool, text: str) -> None:  # noqa: FBT001
+    assert template.virtual is virtual
+    assert str(template) == text
