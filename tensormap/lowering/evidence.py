@@ -172,8 +172,6 @@ def from_names(
             continue
         if any(known.mapping.indices[index].of is not None for index, _ in slot.parts):
             continue  # as many as another index says, position by position: `ragged_counts`
-        if any(known.mapping.indices[index].of is not None for index, _ in slot.parts):
-            continue  # a different number at each position: no dimension has it
         total = hole_total(slot, known)
         if total is None:
             continue
