@@ -74,6 +74,7 @@ def run_part(  # noqa: PLR0913 - what a user may ask for
                     verified = 0
                     if job.verifications and part.number not in record.verified:
                         verified = verify(job, staff, bay.watch(progress))
+                        staff[0].painter.handles.settle()
                         log.verified()
                     yard = Yard(job, bay, limits, checksum=checksum)
                     yard.write(staff, bay.watch(progress))

@@ -120,7 +120,7 @@ class Handles:
         """Return a file that is open, for bytes of it that are not read here: the records that hold them are whole."""
         descriptor = self._descriptor(file)
         if self._records is not None:
-            self._records.check(file, offset, offset + size, self)
+            self._records.check(file, offset, offset + size, self, now=True)
         return descriptor
 
     def scatter(self, file: int, pieces: list[tuple[int, int, int]], target: memoryview, gap: int) -> None:
@@ -190,14 +190,17 @@ class Records:
     """The records of those source files that are zips, to be checked once each against the crc32 in the zip's directory.
 
     A record is checked when the first of its bytes is wanted, whole, by the thread that wants it. With `late` its bytes are taken
-    as they are read, and put together; what they leave out is read when all is settled, before anything is published.
+    as they are read, and put together; what they leave out is read when all is settled, before anything is published. A file
+    that was settled rests on no check that is still going on: it may be all that a killed run leaves.
     """
 
     def __init__(self, sources: Sources, *, late: bool = False) -> None:
         self._late = late and combine is not None
         self._touched: set[tuple[int, int]] = set()
         self._stretches: dict[tuple[int, int], _Stretches] = {}
+        self._again: frozenset[tuple[int, int]] = frozenset()  # what is read once more, to be settled
         self._lock = threading.Lock()
+        self._settling = threading.Lock()
         self._sources = sources
         self._records: dict[int, list[tuple[int, int, int, str]]] = {}
         self._starts: dict[int, list[int]] = {}
@@ -211,16 +214,19 @@ class Records:
     def __bool__(self) -> bool:
         return bool(self._records)
 
-    def check(self, file: int, low: int, high: int, handles: Handles) -> None:
-        """Check the records that bytes `low` to `high` of a file touch. CheckpointError: a record's bytes were damaged."""
+    def check(self, file: int, low: int, high: int, handles: Handles, *, now: bool = False) -> None:
+        """Check the records that bytes `low` to `high` of a file touch, if not later then `now`. CheckpointError: a record's bytes
+        were damaged.
+        """
+        late = self._late and not now
         for key in self._between(file, low, high):
             with self._lock:
                 known = key in self._checked
-                if self._late:
+                if late:
                     self._touched.add(key)
                 else:
                     self._checked.add(key)
-            if not known and not self._late:
+            if not known and not late:
                 self._check(file, self._records[file][key[1]], handles)
 
     def take(self, file: int, offset: int, buffers: list[memoryview], waste: bytearray) -> None:
@@ -234,13 +240,16 @@ class Records:
 
     def settle(self, handles: Handles) -> None:
         """Check what was touched and did not come together. CheckpointError: a record's bytes were damaged."""
-        with self._lock:
-            waiting = sorted(self._touched - self._checked)
-            self._checked.update(waiting)
-            for key in waiting:
-                self._stretches.pop(key, None)
-        for file, position in waiting:
-            self._check(file, self._records[file][position], handles)
+        with self._settling:  # who comes meanwhile may need what is being checked
+            with self._lock:
+                waiting = sorted(self._touched - self._checked)
+                self._again = frozenset(waiting)
+                for key in waiting:
+                    self._stretches.pop(key, None)
+            for file, position in waiting:
+                self._check(file, self._records[file][position], handles)
+                with self._lock:
+                    self._checked.add((file, position))
 
     def _between(self, file: int, low: int, high: int) -> Iterator[tuple[int, int]]:
         """Yield the keys of the records that bytes `low` to `high` of a file touch."""
@@ -256,14 +265,14 @@ class Records:
         if key[1] < 0 or high > start + size:
             return
         with self._lock:
-            if key in self._checked:
+            if key in self._checked or key in self._again:
                 return
             found = self._stretches.setdefault(key, _Stretches()).put(low, high, crc)
             if found[:2] != (start, start + size):
                 return
-            self._checked.add(key)
             del self._stretches[key]
-        self._compare(file, name, found[2], expected)
+            self._compare(file, name, found[2], expected)
+            self._checked.add(key)
 
     def _check(self, file: int, record: tuple[int, int, int, str], handles: Handles) -> None:
         start, size, expected, name = record

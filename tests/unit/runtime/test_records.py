@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import zipfile
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,4 +109,55 @@ def test_what_was_read_over_between_two_pieces_is_no_part_of_a_record(tmp_path: 
     reads = [(start + low, low, 100) for low in range(0, SIZE, 200)]
     handles.scatter(0, reads, memoryview(bytearray(SIZE)), 100)
     handles.settle()
+    handles.close()
+
+
+def test_what_is_damaged_stays_so(tmp_path: Path) -> None:
+    """A file that is settled after another found the damage must not count as finished: a run may be killed in between."""
+    file, places = archive(tmp_path, flip=7)
+    records = Records(file, late=True)
+    for _ in range(2):
+        handles = Handles(file, 4, records)
+        handles.read(0, places[1][0], memoryview(bytearray(100)))
+        with pytest.raises(CheckpointError):
+            handles.settle()
+        handles.close()
+    if combine is not None:
+        other = Handles(file, 4, Records(file, late=True))
+        with pytest.raises(CheckpointError):
+            other.read(0, places[1][0], memoryview(bytearray(SIZE)))
+        with pytest.raises(CheckpointError):
+            other.settle()
+        other.close()
+
+
+def test_nothing_is_settled_while_a_record_is_still_being_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, places = archive(tmp_path)
+    begun, go, done = threading.Event(), threading.Event(), threading.Event()
+    check = Records._check
+
+    def slow(self: Records, *arguments: Any) -> None:
+        begun.set()
+        assert go.wait(10)
+        check(self, *arguments)
+
+    monkeypatch.setattr(Records, "_check", slow)
+    handles = Handles(file, 4, Records(file, late=True))
+    handles.read(0, places[0][0], memoryview(bytearray(100)))
+
+    def second() -> None:
+        handles.settle()
+        done.set()
+
+    threads = [threading.Thread(target=handles.settle), threading.Thread(target=second)]
+    threads[0].start()
+    assert begun.wait(10)
+    threads[1].start()
+    assert not done.wait(0.1)
+    go.set()
+    for each in threads:
+        each.join()
+    assert done.is_set()
     handles.close()
