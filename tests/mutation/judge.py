@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
@@ -52,20 +53,34 @@ class Verdict:
 
 
 def judges_of(point: Point, traced: Sequence[Traced]) -> list[Traced]:
-    """Return the tests that run a line of the change: a fast one of each file, then the next one of each."""
-    mine: dict[str, list[Traced]] = {}
-    for each in traced:
-        lines = each.lines.get(point.mutant.file, ())
-        if point.function is None or any(point.first <= line <= point.last for line in lines):
-            mine.setdefault(each.test.partition("::")[0], []).append(each)
-    ranked = [
-        (rank, each.seconds, each)
-        for held in mine.values()
-        for rank, each in enumerate(sorted(held, key=lambda one: one.seconds))
-    ]
-    ordered = [each for _, _, each in sorted(ranked, key=lambda one: one[:2])]
+    """Return the tests that run a line of the change, in the order in which they judge: in turn the one whose way through the
+    function fewest others take, and a fast one of each file.
+    """
+    mine = [each for each in traced if point.function is None or _reaches(each, point)]
+    files: dict[str, list[Traced]] = {}
+    for each in sorted(mine, key=lambda one: one.seconds):
+        files.setdefault(each.test.partition("::")[0], []).append(each)
+    fast = sorted((rank, each.seconds, each.test) for held in files.values() for rank, each in enumerate(held))
+    rare = sorted((rarity, each.seconds, each.test) for rarity, each in zip(_rarity(point, mine), mine, strict=True))
+    by_name = {each.test: each for each in mine}
+    names = dict.fromkeys(name for both in zip(rare, fast, strict=True) for _, _, name in both)
+    ordered = [by_name[name] for name in names]
     spent = list(accumulate(each.seconds for each in ordered))
     return [each for each, so_far in zip(ordered, spent, strict=True) if so_far <= ENOUGH]
+
+
+def _reaches(each: Traced, point: Point) -> bool:
+    return any(point.first <= line <= point.last for line in each.lines.get(point.mutant.file, ()))
+
+
+def _rarity(point: Point, tests: Sequence[Traced]) -> list[int]:
+    """Return, for each test, how many take the least taken line of the function that it takes."""
+    if point.function is None:
+        return [0] * len(tests)
+    inside = range(point.function.lineno, (point.function.end_lineno or 0) + 1)
+    taken = [[line for line in each.lines[point.mutant.file] if line in inside] for each in tests]
+    counts = Counter(line for lines in taken for line in lines)
+    return [min((counts[line] for line in lines), default=0) for lines in taken]
 
 
 def by_import(chosen: Sequence[Point], traced: Sequence[Traced], jobs: int) -> Iterator[Verdict]:

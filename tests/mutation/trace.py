@@ -32,8 +32,6 @@ TESTS = (
     "tests/test_library.py",
     "tests/unit/test_cli.py",
     "tests/properties",
-    "tests/hostile/test_mappings.py",
-    "tests/hostile/test_mapping_sizes.py",
 )
 """What judges a mutant. The rest of the tests would notice more, and takes longer."""
 
