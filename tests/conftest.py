@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import threading
 
 if importlib.util.find_spec("hypothesis") is not None:  # the peers' environment does without
     import hypothesis
@@ -17,3 +19,7 @@ if importlib.util.find_spec("hypothesis") is not None:  # the peers' environment
     hypothesis.settings.load_profile(
         os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "local")
     )
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # a shell's background job ignores ^C, and so would the processes that the tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)

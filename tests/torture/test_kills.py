@@ -246,7 +246,10 @@ def test_a_signal_says_how_to_go_on(made, overwrite, number, code, place):
     arguments = command(work, target, *(["--overwrite"] if overwrite else []))[3:]
     journal = target.parent / ".target.tensormap" / "journal"
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [sys.executable, "-c", SLOW, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
     )
     deadline = time.monotonic() + 60
     while not (journal.exists() and b'"done"' in journal.read_bytes()):

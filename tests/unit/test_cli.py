@@ -447,7 +447,10 @@ def test_signals(place: Path, number: signal.Signals, code: int) -> None:
     arguments = [*CONVERT[:3], "--set", "q=2000", "--max-shard-size", "50MB", "--workers", "1", "--memory", "1MB"]
     environment = os.environ | {"PYTHONPATH": ROOT}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tensormap", "apply", *arguments], stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-m", "tensormap", "apply", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     journal = place / ".out.tensormap" / "journal"
     deadline = time.monotonic() + 60

@@ -108,7 +108,7 @@ def test_an_error_in_a_function_is_the_users(bench, tmp_path):
     (a,) = bench.source("a.bin", {"a": np.ones(3, np.float32)})
     made = call(bench, "fail", [a], "float32", (3,))
     bench.output("o", [("t", "float32", (3,))], [rename(made, 0, (3,))])
-    with pytest.raises(ZeroDivisionError, match="mine"):
+    with pytest.raises(MappingError, match="`fail` raised ZeroDivisionError: mine"):
         run(bench.plan(), tmp_path / "target")
     assert not (tmp_path / "target").exists()
 
