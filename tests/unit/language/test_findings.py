@@ -216,3 +216,19 @@ def test_names_that_meet(rules: str, declared: str, apart: bool | None) -> None:
         return
     found = tensormap.loads(declared + rules).check()
     assert any(each.startswith("names: ") for each in found.left) is (apart is None)
+
+
+def test_a_way_to_merge_replicas_is_suggested() -> None:
+    with pytest.raises(MappingError) as caught:
+        tensormap.loads("index r < n\nx.{r} [e] <-> y [e] replicated r by meen")
+    assert caught.value.diagnostics[0].help == ("did you mean `mean`?",)
+
+
+def test_a_rule_that_does_not_pair_hides_no_other() -> None:
+    text = "w [(a + b)] <-> x [a]\nindex r < n\nv.{r} [e] <-> u [e]\n"
+    assert [slug for slug, _, _ in _found(text)] == ["unpaired-blocks", "index-not-replicated"]
+
+
+def test_a_bracket_that_closes_nothing_in_a_body() -> None:
+    text = "when a == 1 {\n    x [e] <-> y [e]\n)\n}\n"
+    assert _found(text)[0] == ("unclosed", "this `)` closes nothing", ")")

@@ -68,6 +68,11 @@ def test_arithmetic_in_a_hole(hole: str, settings: dict[str, int], numbers: list
     assert back == {f"w.{number}": [k] for k, number in enumerate(numbers)}
 
 
+def test_a_name_that_the_config_gives_is_a_number_in_a_hole() -> None:
+    text = "config {\n    m = first <-> first\n}\nindex i < 3\nw.{m + i} [e] <-> v [i e]"
+    assert _converted(text, _rows(3, 10), m=10) == {"v": [10, 11, 12]}
+
+
 def test_pairs_in_a_hole() -> None:
     text = "index i < 2\nindex j < 3\nw.{1 + (i j)} [e] <-> v.{j} [i e]"
     tensors = {f"w.{1 + 3 * i + j}": np.array([10 * i + j], np.float32) for i in range(2) for j in range(3)}

@@ -47,7 +47,7 @@ def test_an_index_of_unknown_range_may_be_anything() -> None:
 
 @pytest.mark.parametrize("strides", [(6, 2, 1), (1, 2, 6)])
 def test_several_indices(strides: tuple[int, int, int]) -> None:
-    counts = {6: 4, 2: 3, 1: 2}
+    counts = {6: 2, 2: 3, 1: 2}
     parts = tuple((f"i{stride}", number(stride)) for stride in strides)
     hole = NumberHole(number(5), parts)
     size, count = _size({}), _count({f"i{stride}": counts[stride] for stride in strides})
@@ -57,8 +57,8 @@ def test_several_indices(strides: tuple[int, int, int]) -> None:
         named = {f"i{stride}": at for stride, at in zip(strides, place, strict=True)}
         assert positions(_shape(hole), (value,), size, count) == named
         seen.add(value)
-    assert seen == set(range(5, 29))
-    for value in (4, 29, 35):
+    assert seen == set(range(5, 17))
+    for value in (4, 17, 35):
         assert positions(_shape(hole), (value,), size, count) is None
 
 

@@ -230,6 +230,15 @@ def test_configs_are_put_together(tmp_path: Path) -> None:
     assert [each.shape for each in plan.outputs[0].tensors] == [(3, 2)]
 
 
+def test_a_link_to_a_config_may_not_lead_out_of_the_directory(tmp_path: Path) -> None:
+    _vector(tmp_path / "a" / "model.safetensors")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret.json").write_text('{"groups": 2}')
+    (tmp_path / "a" / "run.json").symlink_to(tmp_path / "elsewhere" / "secret.json")
+    with pytest.raises(CheckpointError):
+        tensormap.plan(tensormap.loads(WITH_CONFIG), tmp_path / "a", to="b")
+
+
 TIED = """
 mapping a <-> b
 config {

@@ -189,3 +189,15 @@ def test_a_tensor_that_no_file_takes(tmp_path: Path) -> None:
         "no-file",
         "no `files` line of side `b` says where `top.y` goes",
     )
+
+
+def test_a_tokenizer_goes_along(tmp_path: Path) -> None:
+    source = _save(tmp_path / "a", {"x": _zeros(2)})
+    plan = tensormap.plan(tensormap.loads("x [e] <-> y [e]"), source, to="right")
+    assert "no tokenizer found beside the source: none copied" in plan.steps.notes
+    (source / "tokenizer.json").write_text("{}")
+    plan = tensormap.plan(tensormap.loads("x [e] <-> y [e]"), source, to="right")
+    assert "copied along: tokenizer.json" in plan.steps.notes
+    assert [(each.source, each.path, each.size) for each in plan.steps.companions] == [
+        ("tokenizer.json", "tokenizer.json", 2)
+    ]
