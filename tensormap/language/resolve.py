@@ -425,10 +425,8 @@ class _Resolver:
             leaf = axes.Leaf(axes.Atom(axis.name, Polynomial.dimension(base)), per, axis.tag, axis.span)
         if per > 1:
             name = axes.quotient(leaf.atom, per)
-            size = syntax.Name(base, axis.span) if base not in self.scope.indices else None
-            self.scope.derived[name] = syntax.Call(
-                "ceil_div", (size or syntax.Name(base, axis.span), syntax.Integer(per, axis.span)), axis.span
-            )
+            counted = (syntax.Name(base, axis.span), syntax.Integer(per, axis.span))
+            self.scope.derived[name] = syntax.Call("ceil_div", counted, axis.span)
         return leaf
 
     def _let_axis(self, value: syntax.Expression, primes: str, axis: syntax.Axis) -> axes.Node:
