@@ -156,22 +156,72 @@ def test_t5_in_t5x(tmp_path: Path) -> None:
     assert torch.equal(bias.T, weights["decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"])
 
 
-def test_dinov2_in_timm_names(tmp_path: Path) -> None:
-    """Facebook's attention is timm's: queries, keys and values of one linear layer."""
-    model, there = converted("dinov2-facebook-base", tmp_path)
+@pytest.mark.parametrize("name", ["dinov2-facebook-base", "dinov2-facebook-gated"])
+def test_dinov2_in_timm(name: str, tmp_path: Path) -> None:
+    """timm reads Facebook's files, by a converter of its own."""
+    transformer, mlp = peer("timm.models.vision_transformer"), peer("timm.layers.mlp")
+    model, there = converted(name, tmp_path)
     (path,) = there.glob("*.pth")
     stored = torch.load(path, weights_only=True)
-    x = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(5))
+    gated = {"mlp_layer": mlp.SwiGLUPacked, "act_layer": torch.nn.SiLU, "mlp_ratio": 5.34} if "gated" in name else {}
+    twin = transformer.VisionTransformer(
+        img_size=24,
+        patch_size=8,
+        num_classes=0,
+        embed_dim=24,
+        depth=model.config.num_hidden_layers,
+        num_heads=4,
+        init_values=1.0,
+        **gated,
+    ).eval()
+    twin.load_state_dict(transformer.checkpoint_filter_fn(stored, twin))
+    inputs = encoders.images(model)
     with torch.no_grad():
-        for layer, block in enumerate(model.encoder.layer if hasattr(model, "encoder") else model.layers):
-            weight, bias = (stored[f"blocks.{layer}.attn.qkv.{part}"] for part in ("weight", "bias"))
-            q, k, v = torch.nn.functional.linear(x, weight, bias).reshape(2, 5, 3, 4, 6).permute(2, 0, 3, 1, 4)
-            mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 5, 24)
-            found = torch.nn.functional.linear(
-                mixed, stored[f"blocks.{layer}.attn.proj.weight"], stored[f"blocks.{layer}.attn.proj.bias"]
-            )
-            expected = block.attention(x)
-            assert_close(found, expected[0] if isinstance(expected, tuple) else expected, 1e-5)
+        assert_close(twin.forward_features(inputs["pixel_values"]), logits(model, inputs), 2e-5)
+
+
+T5_PARTS = {
+    "attention": "0.SelfAttention",
+    "self_attention": "0.SelfAttention",
+    "encoder_decoder_attention": "1.EncDecAttention",
+    "pre_attention_layer_norm": "0.layer_norm",
+    "pre_self_attention_layer_norm": "0.layer_norm",
+    "pre_cross_attention_layer_norm": "1.layer_norm",
+}
+
+
+@pytest.mark.parametrize("name", ["t5-t5x-relu", "t5-t5x-gated"])
+def test_t5_as_its_converter_reads_it(name: str, tmp_path: Path) -> None:
+    """The names of convert_t5x_checkpoint_to_pytorch.py, restated; whatever is a kernel or a table of places is turned."""
+    model, there = converted(name, tmp_path)
+    (path,) = there.glob("*.safetensors")
+    found = {}
+    for key, tensor in peer("safetensors.torch").load_file(path).items():
+        tower, *rest = key.removeprefix("target.").split(".")
+        last = "2" if tower == "decoder" else "1"
+        match rest:
+            case ["embedding"]:
+                found["shared.weight"] = tensor
+            case [norm, "scale"]:
+                assert norm == f"{tower}_norm"
+                found[f"{tower}.final_layer_norm.weight"] = tensor
+            case ["relpos_bias", "rel_embedding"]:
+                found[f"{tower}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = tensor.T
+            case [layer, "mlp", part, "kernel"]:
+                number = layer.removeprefix("layers_")
+                found[f"{tower}.block.{number}.layer.{last}.DenseReluDense.{part}.weight"] = tensor.T
+            case [layer, part, projection, "kernel"]:
+                number = layer.removeprefix("layers_")
+                found[f"{tower}.block.{number}.layer.{T5_PARTS[part]}.{projection[0]}.weight"] = tensor.T
+            case [layer, norm, "scale"]:
+                number = layer.removeprefix("layers_")
+                part = T5_PARTS.get(norm, f"{last}.layer_norm")
+                found[f"{tower}.block.{number}.layer.{part}.weight"] = tensor
+    tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
+    wanted = {key: tensor for key, tensor in model.state_dict().items() if key not in tied}
+    assert sorted(found) == sorted(wanted)
+    for key, tensor in wanted.items():
+        assert torch.equal(found[key], tensor), key
 
 
 def test_t5_with_a_head_of_its_own(tmp_path: Path) -> None:

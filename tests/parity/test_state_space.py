@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,48 @@ import torch
 
 import tensormap
 from tests.parity.cases import state_space
-from tests.parity.harness import assert_close, logits, random_tokens, save
+from tests.parity.harness import Case, assert_close, logits, random_tokens, save
 from tests.parity.optional import peer
 
 CASES = {str(case): case for case in state_space.CASES}
+
+
+@pytest.mark.parametrize(
+    "case", [each for each in state_space.CASES if each.mapping.endswith(("mamba/ssm", "mamba2/ssm"))], ids=str
+)
+def test_mamba_by_its_authors_names(case: Case, tmp_path: Path) -> None:
+    """transformers' class takes the authors' names as well, by a hook of its own."""
+    model = save(case, tmp_path / "here")
+    tensormap.apply(case.mapping, tmp_path / "here", tmp_path / "there", to="ssm")
+    stored = torch.load(tmp_path / "there" / "pytorch_model.bin", weights_only=True)
+    assert "backbone.embedding.weight" in stored
+    twin = type(model)(model.config).to(case.dtype).eval()
+    twin.load_state_dict(stored)
+    inputs = random_tokens(model)
+    assert_close(logits(twin, inputs), logits(model, inputs), 0)
+
+
+@pytest.mark.parametrize("name", ["rwkv-blinkdl-plain", "rwkv-blinkdl-odd-widths"])
+def test_rwkv4(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authors' package computes from its file what transformers does."""
+    monkeypatch.delenv("RWKV_V7_ON", raising=False)
+    monkeypatch.setenv("RWKV_JIT_ON", "0")
+    monkeypatch.setenv("RWKV_CUDA_ON", "0")
+    peer("rwkv")
+    spec = importlib.util.find_spec("rwkv.model")
+    assert spec is not None
+    assert spec.loader is not None
+    author = importlib.util.module_from_spec(spec)  # another program than for RWKV-7, by what the environment says
+    spec.loader.exec_module(author)
+
+    case = CASES[name]
+    model = save(case, tmp_path / "here")
+    tensormap.apply(case.mapping, tmp_path / "here", tmp_path / "there", to="blinkdl")
+    (stored,) = (tmp_path / "there").glob("*.pth")
+    tokens = random_tokens(model, rows=1)["input_ids"]
+    model.config.rescale_every = 0  # else it halves every six layers, as the authors do in float16 only
+    found, _ = author.RWKV(str(stored), "cpu fp32", verbose=False).forward(tokens[0].tolist(), None, full_output=True)
+    assert_close(found, logits(model, {"input_ids": tokens})[0], 2e-5)
 
 
 def test_griffin(tmp_path: Path) -> None:
