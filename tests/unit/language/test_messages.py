@@ -12,6 +12,12 @@ from tensormap.diagnostics import MappingError
     ("text", "message", "at", "advice"),
     [
         ("index i : 3", "expected `<` or `in`, not `:`", ":", ()),
+        (
+            "x [e] <--y [e]",
+            "`<--` is not an arrow",
+            "<--",
+            ("write a space between an arrow and a minus",),
+        ),
         ("let n == 3", "expected `=`, not `==`", "==", ("`==` compares two values",)),
         ("require n = 3", "`=` does not compare", "=", ("write `==`",)),
         ("require a < b < c", "comparisons do not chain", "<", ("write `a < b and b < c`",)),

@@ -338,3 +338,13 @@ def test_what_was_inferred_is_noted(tmp_path: Path) -> None:
     plan = tensormap.plan(tensormap.loads(text), source, to="right")
     assert _planned(plan) == {"y": (2, 3)}
     assert [note for note in plan.steps.notes if "=" in note] == ["form = new, as the names say", "r = 2, the default"]
+
+
+def test_a_setting_that_the_shapes_contradict_is_shown(tmp_path: Path) -> None:
+    source = _source(tmp_path / "source", {"x": (3,)}, None)
+    with pytest.raises(TensormapError) as caught:
+        tensormap.plan(tensormap.loads("x [e] <-> y [e]"), source, to="right", set={"e": 4})
+    (finding,) = caught.value.diagnostics
+    assert finding.slug == "contradiction"
+    assert finding.notes == ("`e` is set to 4",)
+    assert [label.text for label in finding.labels] == ["x is [3]"]
