@@ -43,7 +43,8 @@ LIMITS = """
 ## What this does not say
 
 A mutant is one edit. Two mistakes that cancel, and a mistake that nobody thought of, are not among them. Side blocks (names of
-files) are not mutated; a file that several mappings include is judged with six of them at most. `make torture` judges all.
+files) are not mutated; a file that several mappings include is judged with six of them at most. `make torture`
+judges five hundred by chance, `python -m tests.laws.mutants` all, which takes hours.
 """
 
 
@@ -58,7 +59,7 @@ def page(found: Sequence[dict[str, Any]], confirmed: Sequence[str]) -> str:
     parts = [
         HEAD,
         f"\n{len(held)} of {every} mutants were judged for this page. ",
-        f"{noticed} of {meant} that mean something else were noticed.\n",
+        f"{noticed} of {meant} were noticed; some of the others are no mistakes.\n",
     ]
     parts += ["\n## By kind of mistake\n\n", *_table(KINDS, held, "kind")]
     if confirmed:
