@@ -33,6 +33,8 @@ def section(verdicts: Sequence[Verdict], count: int, seed: int) -> str:
     judged = sum(each.outcome in ("killed", "time", "survived") for each in held)
     timed = sum(each.outcome == "time" for each in held)
     asked = f"`--count {count} --seed {seed}`"
+    if len(verdicts) < count:
+        asked += ", the first of these, and of changes of functions only"
     parts = [
         TITLE,
         HEAD,
