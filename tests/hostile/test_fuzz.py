@@ -28,7 +28,7 @@ from tests.hostile.ggufs import ARRAY, F32, Q4_0, STRING, UINT32, array, made, n
 from tests.hostile.zips import held, tensor, torch_file
 
 ROUNDS = [1500, pytest.param(int(os.environ.get("TENSORMAP_FUZZ", "10000")), marks=pytest.mark.torture)]
-SECONDS = 15  # for one file, on a machine that others use as well; alone it is less than 5
+SECONDS = 5  # of CPU time, for one file
 NUMBERS = [0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1]
 
 TENSORS = {

@@ -17,7 +17,7 @@ import tensormap
 from tensormap.diagnostics import CheckpointError, MappingError
 from tests.hostile.mappings import Generator, mutated, texts
 
-SECONDS = 15  # on a machine that others use as well; alone it is less than 5
+SECONDS = 5  # of CPU time, for one text
 Draw = Callable[[random.Random], str]
 
 REST = '\n"*" -> _\n_ <- "*"\n'  # so that a text that fits a part of the checkpoint plans
