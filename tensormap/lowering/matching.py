@@ -12,6 +12,8 @@ from tensormap.language.polynomial import Polynomial
 
 Sizer = Callable[[Polynomial], int | None]
 
+_NO_INDEX: Mapping[str, int] = {}
+
 
 class Entry(NamedTuple):
     """A tensor's name with the numbers in it."""
@@ -76,37 +78,52 @@ def positions(
     shape: Shape, numbers: tuple[int, ...], size: Sizer, count: Callable[[str], int | None]
 ) -> Mapping[str, int] | None:
     """Return the position of every index that makes these numbers, or None if there is none or it cannot be told yet."""
-    found: dict[str, int] = dict(shape.words)
-    for slot, number in zip(shape.slots, numbers, strict=True):
-        if isinstance(slot, int):
-            if slot != number:
-                return None
-            continue
-        read = _read(slot, number, size, count)
-        if read is None:
-            return None
-        for index, position in read.items():
-            if found.setdefault(index, position) != position:
-                return None
-    return found
+    return reader(shape, size, count)(numbers)
 
 
-def _read(hole: NumberHole, number: int, size: Sizer, count: Callable[[str], int | None]) -> dict[str, int] | None:
-    offset = size(hole.offset)
-    if offset is None or hole.ragged:
-        return None
-    rest = number - offset
-    if not hole.parts:
-        return {} if rest == 0 else None
-    if len(hole.parts) == 1:
-        index, stride = hole.parts[0]
-        step = size(stride)
-        if step is None or step == 0 or rest % step:
-            return None
-        position = rest // step
-        limit = count(index)
-        return {index: position} if position >= 0 and (limit is None or position < limit) else None
-    return _mixed(hole, rest, size, count)
+def reader(
+    shape: Shape, size: Sizer, count: Callable[[str], int | None]
+) -> Callable[[tuple[int, ...]], Mapping[str, int] | None]:
+    """Return `positions` for any numbers of one shape: its sizes are looked up once, which counts for ten thousands of names."""
+    slots = [_slot(slot, size, count) for slot in shape.slots]
+
+    def read(numbers: tuple[int, ...]) -> Mapping[str, int] | None:
+        found: dict[str, int] = dict(shape.words)
+        for slot, number in zip(slots, numbers, strict=True):
+            places = slot(number)
+            if places is None:
+                return None
+            for index, position in places.items():
+                if found.setdefault(index, position) != position:
+                    return None
+        return found
+
+    return read
+
+
+def _slot(
+    slot: int | NumberHole, size: Sizer, count: Callable[[str], int | None]
+) -> Callable[[int], Mapping[str, int] | None]:
+    """Return a function from a number in a name to the positions that make it."""
+    if isinstance(slot, int):
+        return lambda number: _NO_INDEX if number == slot else None
+    offset = size(slot.offset)
+    if offset is None or slot.ragged:
+        return lambda _: None
+    if not slot.parts:
+        return lambda number: _NO_INDEX if number == offset else None
+    if len(slot.parts) > 1:
+        return lambda number: _mixed(slot, number - offset, size, count)
+    index, stride = slot.parts[0]
+    step, limit = size(stride), count(index)
+    if not step:
+        return lambda _: None
+
+    def read(number: int) -> Mapping[str, int] | None:
+        position, left = divmod(number - offset, step)
+        return {index: position} if not left and position >= 0 and (limit is None or position < limit) else None
+
+    return read
 
 
 def _mixed(hole: NumberHole, rest: int, size: Sizer, count: Callable[[str], int | None]) -> dict[str, int] | None:

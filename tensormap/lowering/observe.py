@@ -15,7 +15,7 @@ from tensormap.language.layout import size as axis_size
 from tensormap.language.names import NumberHole, Shape, shapes
 from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import evidence, generator_shapes
-from tensormap.lowering.matching import Entry, positions
+from tensormap.lowering.matching import Entry, positions, reader
 from tensormap.lowering.solve import Equation, Witness, solve
 from tensormap.lowering.state import State, Use, active, position_names, undecided, uses_of, word
 
@@ -114,8 +114,9 @@ def read_shapes(state: State) -> bool:
 
 def _every(use: Use, state: State) -> Iterator[tuple[Entry, Map[str, int]]]:
     """List all names of a use with their positions."""
+    read = reader(use.shape, state.known.size, state.known.count)
     for entry in state.names.groups.get(use.shape.text, ()):
-        place = positions(use.shape, entry.numbers, state.known.size, state.known.count)
+        place = read(entry.numbers)
         if place is not None:
             yield entry, place
 
@@ -197,8 +198,9 @@ def _meant(use: Use, state: State, *, shared: bool) -> Iterator[tuple[Entry, Map
     if any(known.count(index) is None for index in needed if state.mapping.indices[index].of is None):
         return  # a condition may not be asked of a layer that there is not
     holds: dict[tuple[int | None, ...], bool | None] = {}
+    read = reader(use.shape, known.size, known.count)
     for entry in state.names.groups.get(use.shape.text, ()):
-        place = positions(use.shape, entry.numbers, known.size, known.count)
+        place = read(entry.numbers)
         if place is None or any(_beyond(index, place, state) for index in place):
             continue
         key = tuple(place.get(name) for name in needed)
