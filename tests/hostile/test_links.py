@@ -186,3 +186,22 @@ def test_what_may_be_matched_is_matched_in_time(tmp_path: Path) -> None:
     began = time.process_time()
     assert apply(folder)[0] == 3
     assert time.process_time() - began < 15
+
+
+def test_a_config_beside_a_run_is_read_and_no_link_out_of_it(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "all")
+    os.rename(folder / "config.json", tmp_path / "all" / "config.json")
+    arguments = [
+        "apply",
+        str(tmp_path / "all" / "mine.tmap"),
+        str(folder / "step0"),
+        str(tmp_path / "out"),
+        "--to",
+        "there",
+    ]
+    assert CliRunner().invoke(cli, [*arguments]).exit_code == 0
+    os.rename(tmp_path / "all" / "config.json", tmp_path / "elsewhere")
+    (tmp_path / "all" / "config.json").symlink_to("../elsewhere")
+    result = CliRunner().invoke(cli, [*arguments, "--overwrite"])
+    assert result.exit_code == 3
+    assert "error[link-outside]" in result.stderr
