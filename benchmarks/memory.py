@@ -24,7 +24,7 @@ def memory(folder: Path, sizes: Sequence[float]) -> Iterator[tuple[str, list[tup
         for job in (*(JOBS[name] for name in JOBS_OF_SIZE), WHOLE):
             target = folder / "target"
             source = sources.get(job.source)
-            peak = max(measure.run(job.command(source, target))[2] for _ in range(1))
+            _, _, peak = measure.run(job.command(source, target))
             shutil.rmtree(target)
             found.setdefault(job.name, []).append((size, peak))
         shutil.rmtree(folder / "memory")

@@ -14,7 +14,7 @@ from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
 from tensormap.language.layout import REST, Block, Place, Rest
 from tensormap.language.layout import size as axis_size
-from tensormap.language.pairing import Pair, block_atoms
+from tensormap.language.pairing import Pair, TermBlock, block_atoms
 from tensormap.lowering import formulas, plan
 from tensormap.lowering.boxes import Boxed, Form, Placed, box, row_major
 from tensormap.lowering.compose import Axis, Box, intersect
@@ -77,7 +77,8 @@ class Writer:
         self.formatters = [run.at.formatter(tensor.template) for tensor in self.tensors]
         self.fixed = tuple(dict.fromkeys((*own, *mine, *self.inner, *reduced)))
         self.cache: dict[object, tuple[Boxed, ...]] = {}
-        self.ragged = tuple(name for name in self.fixed if name in self._moving())
+        moving = self._moving()
+        self.ragged = tuple(name for name in self.fixed if name in moving)
         self.virtual = tuple(tensor.template.virtual for tensor in self.tensors)
         self.to_virtual = target is not None and target.template.virtual
         self.expected: set[tuple[int, tuple[int, ...]]] = set()
@@ -101,16 +102,17 @@ class Writer:
 
     def _replicas(self, place: Map[str, int]) -> list[dict[str, int]]:
         names = [name for name, _ in self.reduced if name in self.run.bound.mapping.indices or name in self._axes()]
-        ranges = [range(self._replica_count(name)) for name in names]
+        ranges = [range(self._count(name, self.pair.left, self.left)) for name in names]
         return [{**place, **dict(zip(names, chosen, strict=True))} for chosen in product(*ranges)]
 
     def _axes(self) -> dict[str, object]:
         return dict(block_atoms(self.pair.left, self.left))
 
-    def _replica_count(self, name: str) -> int:
+    def _count(self, name: str, block: TermBlock, content: m.Content) -> int:
+        """Return how many positions an index or an atom of a block has."""
         if name in self.run.bound.mapping.indices:
             return self.run.at.count(name)
-        atom = block_atoms(self.pair.left, self.left)[name]
+        atom = block_atoms(block, content)[name]
         assert atom is not None
         return self.run.at.number(atom.size)
 
@@ -378,7 +380,7 @@ class Writer:
             formula = self._reduce(self.formula, place, len(operands) // per, per)
         formula = formulas.backward(content.formula, formula, known, place)
         for name in self.spread:
-            if (count := self._spread_count(name)) > 1:
+            if (count := self._count(name, self.pair.right, content)) > 1:
                 whole_shares(draft.name, [each.dtype for each in sources if each is not None], self.rule)
                 formula = plan.Function("/", (formula, plan.Scalar(count)))
         if not all(isinstance(each, plan.Region) for each in operands):
@@ -386,13 +388,6 @@ class Writer:
             return
         regions = [each for each in operands if isinstance(each, plan.Region)]
         self._emit(draft, boxed.sizes, regions, formula, target)
-
-    def _spread_count(self, name: str) -> int:
-        if name in self.run.bound.mapping.indices:
-            return self.run.at.count(name)
-        atom = block_atoms(self.pair.right, self.content)[name]
-        assert atom is not None
-        return self.run.at.number(atom.size)
 
     def _distinct(
         self, boxed: Boxed, operands: list[_Operand], places: Sequence[Map[str, int]], per: int
