@@ -1,4 +1,7 @@
-"""`python -m tests.mutation [--count N] [--seed S] [--jobs 2] [--module language/names]`: judge a sample of the changes."""
+"""`python -m tests.mutation [--count N] [--seed S] [--jobs 2] [--module language/names]`: judge a sample of the changes.
+
+`--only FILE` judges the changes that a file lists: the page that `tests.mutation.page` writes, or what a run said at its end.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ import pytest
 
 from tests.mutation.equivalent import equivalents
 from tests.mutation.judge import InPlace, Verdict, by_import
-from tests.mutation.points import ROOT, Mutant, Point, files, points
+from tests.mutation.points import ROOT, Mutant, Point, files, points, shown
 from tests.mutation.trace import OPTIONS, files_of_tests, trace
 
 KEPT = ROOT / "build" / "mutation"
@@ -28,6 +31,17 @@ def sample(count: int, seed: int, module: str = "") -> list[Point]:
     """Take so many of all changes by chance, the same for the same code and seed; all of them for 0."""
     every = [each for file in files() if module in file for each in points(file)]
     return random.Random(seed).sample(every, min(count, len(every))) if count else every
+
+
+def listed(text: str) -> list[Point]:
+    """Return the changes that a text names, a line each: as the page does, or by their key.
+
+    Changes that the page shows alike are all of them taken.
+    """
+    lines = set(text.splitlines())
+    keys = {line[line.index("tensormap/", 1) :] for line in lines if ") tensormap/" in line} | lines
+    every = [each for file in files() for each in points(file)]
+    return [each for each in every if each.mutant.key in keys or shown(each.mutant) in lines]
 
 
 def judged(chosen: Sequence[Point], jobs: int, into: Path) -> list[Verdict]:
@@ -74,16 +88,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--module", default="", help="only of modules with this in their path")
+    parser.add_argument("--only", type=Path, metavar="FILE", help="those that this file lists")
     parser.add_argument("--again", action="store_true", help="judge those anew that no test noticed in the last run")
     asked = parser.parse_args()
     os.environ |= {"HYPOTHESIS_PROFILE": "mutation", "OMP_NUM_THREADS": "1"}
     os.chdir(ROOT)
-    into = KEPT / f"verdicts-{asked.module.replace('/', '-')}-{asked.count}-{asked.seed}.jsonl"
+    name = asked.only.stem if asked.only else f"{asked.module.replace('/', '-')}-{asked.count}-{asked.seed}"
+    into = KEPT / f"verdicts-{name}.jsonl"
     into.parent.mkdir(parents=True, exist_ok=True)
     if asked.again:
         kept = [json.dumps(asdict(each)) + "\n" for each in read(into).values() if each.outcome != "survived"]
         into.write_text("".join(kept), "utf-8")
-    chosen = sample(asked.count, asked.seed, asked.module)
+    chosen = listed(asked.only.read_text("utf-8")) if asked.only else sample(asked.count, asked.seed, asked.module)
     verdicts = judged(chosen, asked.jobs, into)
     print(report(verdicts))
     if len(verdicts) < len(chosen):

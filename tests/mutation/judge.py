@@ -29,8 +29,8 @@ PATIENCE = 4.0
 ENOUGH = 12.0
 """Seconds of tests, in CPU time, that a mutant has to survive."""
 
-LONGEST = 240.0
-"""Seconds until a mutant that waits for something is given up."""
+LONGEST = 240
+"""Seconds of CPU time after which a mutant is given up, whatever it does; and of waiting without any."""
 
 MEMORY = 3 << 30
 """Bytes that a mutant may ask for on top of what is there."""
@@ -184,6 +184,15 @@ class _Running:
     mutant: Mutant
     folder: Path
     start: float
+    ticks: int = 0
+    active: float = field(default_factory=time.monotonic)
+
+    def waits(self, child: int) -> float:
+        """Return for how long it has used no CPU time: other work on the machine must not look like a mutant's."""
+        ticks = sum(map(int, Path(f"/proc/{child}/stat").read_text("ascii").rpartition(") ")[2].split()[11:15]))
+        if ticks != self.ticks:
+            self.ticks, self.active = ticks, time.monotonic()
+        return time.monotonic() - self.active
 
 
 def _in_processes(todo: Iterable[tuple[Mutant, Callable[[Path], Verdict]]], jobs: int) -> Iterator[Verdict]:
@@ -212,7 +221,7 @@ def _in_processes(todo: Iterable[tuple[Mutant, Callable[[Path], Verdict]]], jobs
         else:
             time.sleep(0.01)
             for child, each in running.items():
-                if time.monotonic() - each.start > LONGEST:
+                if each.waits(child) > LONGEST:
                     os.kill(child, signal.SIGKILL)
 
 
@@ -225,6 +234,8 @@ def _child(folder: Path, judged: Callable[[Path], Verdict]) -> None:
         mapped = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        used = int(time.process_time())
+        resource.setrlimit(resource.RLIMIT_CPU, (used + LONGEST, used + LONGEST + 10))
         verdict = judged(folder)
         (folder / "verdict").write_text(json.dumps(asdict(verdict)), "utf-8")
         code = 0
@@ -240,9 +251,11 @@ def _ended(held: _Running, status: int) -> Verdict:
         return Verdict(held.mutant, found["outcome"], found["by"], found["tests"], found["seconds"])
     test = held.folder / "test"
     ended = os.waitstatus_to_exitcode(status)
+    if not test.exists() and ended == -signal.SIGXCPU:
+        return Verdict(held.mutant, "time", "import", 0, took)
     if not test.exists():
         return Verdict(held.mutant, "error", f"the process ended with {ended} before any test", 0, took)
     where = test.read_text("utf-8")
-    if ended in (-signal.SIGPROF, -signal.SIGKILL):
+    if ended in (-signal.SIGPROF, -signal.SIGXCPU, -signal.SIGKILL):
         return Verdict(held.mutant, "time", where, 0, took)
     return Verdict(held.mutant, "killed", f"{where}: the process ended with {ended}", 0, took)

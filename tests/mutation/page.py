@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.mutation.__main__ import read
 from tests.mutation.equivalent import equivalents
 from tests.mutation.judge import Verdict
-from tests.mutation.points import KINDS, ROOT, files, points
+from tests.mutation.points import KINDS, ROOT, files, points, shown
 
 PAGE = ROOT / "docs" / "mutation.md"
 TITLE = "## Mistakes in the code\n"
@@ -48,7 +48,11 @@ def section(verdicts: Sequence[Verdict], count: int, seed: int) -> str:
             held, [(each, f"`{each.removeprefix('tensormap/')}`") for each in files()], lambda each: each.mutant.file
         ),
         "\nThose that no test noticed:\n\n",
-        *(_line(each) for each in sorted(held, key=lambda one: one.mutant.key) if each.outcome == "survived"),
+        *(
+            f"{shown(each.mutant)}\n"
+            for each in sorted(held, key=lambda one: one.mutant.key)
+            if each.outcome == "survived"
+        ),
     ]
     return "".join(parts)
 
@@ -59,17 +63,6 @@ def _rows(held, names, key):
         judged[key(each)] += 1
         noticed[key(each)] += each.outcome in ("killed", "time")
     return [f"| {title} | {judged[name]} | {noticed[name]} |\n" for name, title in names if judged[name]]
-
-
-def _line(each: Verdict) -> str:
-    mutant = each.mutant
-    where = f"`{mutant.file.removeprefix('tensormap/')}`" + (f", `{mutant.owner}`" if mutant.owner else "")
-    return f"* {where}: `{_plain(mutant.new)}` for `{_plain(mutant.old)}`\n"
-
-
-def _plain(text: str) -> str:
-    shown = " ".join(text.split()).replace("`", "'")
-    return shown if len(shown) < 70 else f"{shown[:50]} ... {shown[-15:]}"
 
 
 def main() -> None:

@@ -74,6 +74,17 @@ class Mutant:
         return f"{self.file} | {self.owner} | {self.old} -> {self.new}" + (f" | {self.nth}" if self.nth else "")
 
 
+def shown(mutant: Mutant) -> str:
+    """Return the line that a page has for it."""
+    where = f"`{mutant.file.removeprefix('tensormap/')}`" + (f", `{mutant.owner}`" if mutant.owner else "")
+    return f"* {where}: `{_plain(mutant.new)}` for `{_plain(mutant.old)}`"
+
+
+def _plain(text: str) -> str:
+    plain = " ".join(text.split()).replace("`", "'")
+    return plain if len(plain) < 70 else f"{plain[:50]} ... {plain[-15:]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """A mutant, and what it replaces in the tree of its module. `function` is the outermost one it stands in."""
