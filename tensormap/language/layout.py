@@ -195,7 +195,7 @@ def _choices(node: Node | Product) -> Iterator[_Choice]:
     match node:
         case Leaf(atom=atom, per=per, tag=tag):
             tags: tuple[str, ...] = (tag,) if tag else ()
-            single = atom.size.value == 1
+            single = atom.name == "1"  # a name is an axis, whatever its size
             yield _Choice(tags, ZERO, () if single else (Place(atom, ONE, per),))
         case Sum(summands=summands, tag=tag):
             offset = ZERO

@@ -114,6 +114,25 @@ def _ragged_shards() -> tuple[str, dict[str, Any], Tensors, Tensors]:
     return text, {"v": (4, 2, 3), "e": 2}, left, {"w": w}
 
 
+def _an_index_of_one() -> tuple[str, dict[str, Any], Tensors, Tensors]:
+    """An index with one position is an axis like any other."""
+    w = _fresh(3)
+    return "index i < 1\na.{i} [e] <-> b [i e]", {"e": 3}, {"a.0": w}, {"b": w[None]}
+
+
+def _a_word_of_one() -> tuple[str, dict[str, Any], Tensors, Tensors]:
+    """An enumerated index with one word; the axis stands inside of a product."""
+    w = _fresh(2, 3)
+    return "index s in only\nx.{s} [a e] <-> y [(e s a)]", {"a": 2, "e": 3}, {"x.only": w}, {"y": w.T.reshape(-1)}
+
+
+def _an_uneven_split_of_one() -> tuple[str, dict[str, Any], Tensors, Tensors]:
+    """A size that depends on an index, where the index has one position."""
+    w = _fresh(4, 2)
+    text = "param v\nindex r < 1\nemb.{r} [v[r] e] <-> w [(r v[r]) e]"
+    return text, {"v": (4,), "e": 2}, {"emb.0": w}, {"w": w}
+
+
 CASES = {
     made.__name__.strip("_"): made()
     for made in (
@@ -126,6 +145,9 @@ CASES = {
         _uneven_stages,
         _mamba_ranks,
         _ragged_shards,
+        _an_index_of_one,
+        _a_word_of_one,
+        _an_uneven_split_of_one,
     )
 }
 
