@@ -5,6 +5,7 @@ Checksums of the tensors are left to who writes their bytes. (caffe2/serialize/i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,14 +19,22 @@ from tensormap.dtypes import BY_NAME
 
 ROOT = "archive"
 ALIGNMENT = 64
+ORIGIN = "extra/tensormap.json"
+"""The record that says where a file comes from. TorchScript files keep what others add to them below `extra/`, too."""
+
 _UTF8, _DESCRIPTOR = 0x0800, 0x0008  # flags: how names are written, and that sizes and checksum follow the data
 _MARK16, _MARK32 = 0xFFFF, 0xFFFFFFFF
 
 
-def layout(tree: Mapping[str, Any], tensors: Sequence[tuple[tuple[str, ...], str, tuple[int, ...]]]) -> FileLayout:
+def layout(
+    tree: Mapping[str, Any],
+    tensors: Sequence[tuple[tuple[str, ...], str, tuple[int, ...]]],
+    metadata: Mapping[str, str] | None = None,
+) -> FileLayout:
     """Lay out a torch file: `tree` of plain values, with the (path, dtype, shape) tensors put into it.
 
-    `offsets` follow the given order. Raises CheckpointError for what the format cannot hold.
+    `offsets` follow the given order. `metadata` goes into a record that `torch.load` does not look at, behind all that it does.
+    Raises CheckpointError for what the format cannot hold.
     """
     sizes = []
     for path, dtype, shape in tensors:
@@ -45,6 +54,8 @@ def layout(tree: Mapping[str, Any], tensors: Sequence[tuple[tuple[str, ...], str
     archive.known("byteorder", b"little")
     offsets = [archive.later(f"data/{k}", size) for k, size in enumerate(sizes)]
     archive.known("version", b"3\n")
+    if metadata:
+        archive.known(ORIGIN, json.dumps(metadata, indent=1, sort_keys=True).encode() + b"\n")
     return archive.close(tuple(offsets))
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tensormap.checkpoints import content
+from tensormap.checkpoints import content, strict_json
 from tensormap.checkpoints.catalog import OpenFile, TensorInfo
 from tensormap.checkpoints.pickle_reader import load
 from tensormap.checkpoints.pickle_values import Fault, Truncated
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import refusal, shown
-from tensormap.checkpoints.torch_layout import layout
+from tensormap.checkpoints.torch_layout import ORIGIN, layout
 from tensormap.checkpoints.torch_objects import TorchRules, contents, place
 from tensormap.checkpoints.zip_records import Archive, check_record, open_archive, read_record
 from tensormap.diagnostics import CheckpointError
@@ -22,6 +22,7 @@ from tensormap.diagnostics import CheckpointError
 __all__ = ["layout", "open_file", "verify_records"]
 
 PICKLE_CAP = 256_000_000
+ORIGIN_CAP = 1 << 16
 
 
 def open_file(path: Path, relative: str) -> OpenFile:
@@ -45,7 +46,7 @@ def open_file(path: Path, relative: str) -> OpenFile:
         except Truncated:
             raise _refused(file, "it ends too early") from None
         digest = hashlib.sha256(archive.digest + data).hexdigest()
-        return OpenFile("torch", file.source(digest), tensors, {}, found.objects)
+        return OpenFile("torch", file.source(digest), tensors, _origin(file, archive), found.objects)
 
 
 def verify_records(path: Path, relative: str) -> None:
@@ -77,6 +78,16 @@ def _archive(file: Reader) -> Archive:
                 f"{shown(file.name)} was written on a machine with byte order {shown(order.decode('latin-1'))}",
             )
     return archive
+
+
+def _origin(file: Reader, archive: Archive) -> dict[str, str]:
+    """Return what an earlier conversion noted of itself."""
+    if ORIGIN not in archive.records:
+        return {}
+    table = strict_json.parse(read_record(file, archive, ORIGIN, ORIGIN_CAP), file.name, f"its record {shown(ORIGIN)}")
+    if isinstance(table, dict) and all(isinstance(each, str) for each in table.values()):
+        return {key: value for key, value in table.items() if key.startswith("tensormap.")}
+    raise refusal("metadata-invalid", f"{shown(file.name)}: its record {shown(ORIGIN)} must map names to strings")
 
 
 def _check_sizes(file: Reader, archive: Archive, rules: TorchRules) -> None:

@@ -339,8 +339,8 @@ def _pattern_file(
     if Path(path).suffix == ".safetensors":
         layout = safetensors.layout([(".".join(keys), dtype, shape) for keys, dtype, shape in described], metadata)
         return _file(path, "safetensors", drafts, layout)
+    origin = {key: value for key, value in metadata.items() if key.startswith("tensormap.")}
     if Path(path).suffix == ".gguf":
-        origin = {key: value for key, value in metadata.items() if key.startswith("tensormap.")}
         layout = gguf_layout.layout(
             [(".".join(keys), dtype, shape) for keys, dtype, shape in described], {**config, **origin}
         )
@@ -358,7 +358,7 @@ def _pattern_file(
     for line, place in group.lines.values():
         if line.at is not None and not group.members:
             tree.setdefault(Pattern(line.at).format(place), None)
-    return _file(path, "torch", drafts, torch_layout.layout(tree, described))
+    return _file(path, "torch", drafts, torch_layout.layout(tree, described, origin))
 
 
 def _embedded(path: str, side: m.Side, config: Map[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,11 @@ def without(name: bytes) -> bytes:
     return archive([each for each in members() if each.name != name])
 
 
+def marked(data: bytes, *more: Member, crc: int | None = None) -> bytes:
+    """Return a torch file that says where it comes from."""
+    return archive([*members(), Member(b"x/extra/tensormap.json", data, crc=crc), *more])
+
+
 def squeezed() -> Member:
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = packer.compress(FOUR) + packer.flush()
@@ -169,6 +174,15 @@ ZIPS: dict[str, tuple[bytes, str]] = {
     "record too long": (torch_file(record=FOUR * 2), "pickle-invalid"),
     "big-endian": (archive([members()[0], Member(b"x/byteorder", b"big"), *members()[2:]]), "big-endian"),
     "byte order of a megabyte": (archive([members()[0], Member(b"x/byteorder", b"x" * 2**20), *members()[2:]]), "zip-invalid"),
+    "mark that is no JSON": (marked(b"{"), "json-invalid"),
+    "mark that is not UTF-8": (marked(b'{"tensormap.side": "\xff"}'), "json-invalid"),
+    "mark that is a list": (marked(b"[]"), "metadata-invalid"),
+    "mark that holds numbers": (marked(b'{"tensormap.side": 1}'), "metadata-invalid"),
+    "mark that says two things": (marked(b'{"a": "", "a": ""}'), "json-duplicate-key"),
+    "mark nested 60,000 deep": (marked(b"[" * 60_000), "json-invalid"),
+    "mark of a megabyte": (marked(b" " * 2**20), "zip-invalid"),
+    "mark that was damaged": (marked(b"{}", crc=5), "record-damaged"),
+    "mark in two cases": (marked(b"{}", Member(b"x/EXTRA/tensormap.json", b"{}")), "zip-invalid"),
     "TorchScript": (archive([*members(), Member(b"x/constants.pkl", b"x")]), "torch-script"),
     "bit flip in a record": (changed(2, data=b"\x01" + FOUR[1:], crc=zlib.crc32(FOUR)), "record-damaged"),
     "bit flip in the pickle": (changed(0, crc=5), "record-damaged"),

@@ -164,34 +164,65 @@ def test_no_more_differences_than_tensors(work, place):
     assert len(said["differences"]) == said["tensors"] == sum(len(each.tensors) for each in work.plan.outputs)
 
 
-def test_what_was_converted_is_not_converted_again(made, place):
-    """What this mapping would read and write under the same names: only the mark in the file can tell."""
-    mapping = tensormap.loads("mapping mine <-> theirs\nw [x y] <-> w [y x]", "square")
-    (place / "source").mkdir()
-    save_file({"w": np.arange(9, dtype=np.float32).reshape(3, 3)}, place / "source" / "model.safetensors")
-    tensormap.apply(mapping, place / "source", place / "once", to="theirs")
-    for to in ("theirs", None):
-        with pytest.raises(tensormap.TensormapError) as caught:
-            tensormap.apply(mapping, place / "once", place / "twice", to=to)
-        assert caught.value.diagnostics[0].slug == ("already-converted" if to else "direction-needed")
-    assert not (place / "twice").exists()
+STORED = {
+    "safetensors": "",
+    "one torch file": """side theirs {
+    files "model.bin"
+}
+""",
+    "a torch file with a tree": """side theirs {
+    files "model.pth" at state.module under m.
+}
+""",
+    "a torch file a layer, and one for the rest": """index i < 1
+
+side theirs {
+    files "layer_{i:02}.pt" as {i}.
+    files "rest/all.pt" with version = 3
+}
+""",
+}
+"""Ways to store a side. What this mapping reads and writes has the same names and shapes: only the mark in a file can tell."""
+
+
+def square(stored: str, place: Path) -> tuple[tensormap.Mapping, str]:
+    """Return the mapping, and the name of its tensor; its source is written to `source`."""
+    name = "{i}.w" if "{i" in stored else "w"
+    save_file(
+        {name.format(i=0): np.arange(9, dtype=np.float32).reshape(3, 3)}, (place / "source.safetensors").as_posix()
+    )
+    text = f"mapping mine <-> theirs\n{stored}{name} [x y] <-> {name} [y x]"
+    return tensormap.loads(text, "square"), name.format(i=0)
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_what_was_converted_is_not_converted_again(place, stored):
+    mapping, name = square(STORED[stored], place)
+    tensormap.apply(mapping, place / "source.safetensors", place / "once", to="theirs")
+    if not STORED[stored]:  # the files of the others say which side they are
+        with pytest.raises(tensormap.MappingError) as unsure:
+            tensormap.apply(mapping, place / "once", place / "twice")
+        assert unsure.value.diagnostics[0].slug == "direction-needed"
     tensormap.apply(mapping, place / "once", place / "back", to="mine")
-    assert tensormap.open(place / "back")["w"].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert tensormap.open(place / "back")[name].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     with pytest.raises(tensormap.CheckpointError) as caught:
         tensormap.apply(mapping, place / "once", place / "twice", to="theirs")
+    assert not (place / "twice").exists()
+    assert caught.value.diagnostics[0].slug == "already-converted"
     assert caught.value.diagnostics[0].help == ("convert it back with `--to mine`",)
 
 
-def test_the_mark_says_nothing_that_changes(place):
+@pytest.mark.parametrize("stored", STORED)
+def test_the_mark_says_nothing_that_changes(place, stored):
     """No time, no host, no path: the same work gives the same mark anywhere."""
-    mapping = tensormap.loads("mapping mine <-> theirs\nw [x y] <-> w [y x]", "square")
     written = []
     for number in range(2):
-        source = place / f"source-{number}"
-        source.mkdir()
-        save_file({"w": np.arange(9, dtype=np.float32).reshape(3, 3)}, source / "model.safetensors")
-        tensormap.apply(mapping, source, place / f"out-{number}", to="theirs")
-        written.append((place / f"out-{number}" / "model.safetensors").read_bytes())
+        folder = place / f"{number}"
+        folder.mkdir()
+        mapping, _ = square(STORED[stored], folder)
+        tensormap.apply(mapping, folder / "source.safetensors", folder / "out", to="theirs")
+        written.append(tree(folder / "out"))
     assert written[0] == written[1]
-    assert b"tensormap.mapping" in written[0]
-    assert str(place).encode() not in written[0]
+    for data in written[0].values():
+        assert b"tensormap.mapping" in data
+        assert str(place).encode() not in data

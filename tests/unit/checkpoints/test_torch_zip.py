@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import collections
 import io
+import itertools
 import random
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils import serialization
 
 from tensormap.checkpoints import torch_zip
 from tensormap.checkpoints.catalog import Opaque
@@ -223,6 +225,34 @@ def test_a_layout_has_torchs_own_bytes(tmp_path: Path, laid: list[tuple[tuple[st
     torch.save(tree, file)
     end = layout.pieces[-1].offset  # what follows the last tensor differs: torch adds a record with an identifier
     assert path.read_bytes()[:end] == file.getvalue()[:end]
+
+
+MARK = {"tensormap.side": "hf", "tensormap.mapping": "a \u00e9 b"}
+
+
+def test_where_a_file_comes_from_is_in_it(tmp_path: Path) -> None:
+    """torch does not look at it, whichever way it reads; the bytes before are the same without."""
+    tensors = [(("w",), "float32", (2, 3))]
+    data = np.arange(6, dtype=np.float32)
+    plain, marked = torch_zip.layout({"n": 1}, tensors), torch_zip.layout({"n": 1}, tensors, MARK)
+    assert marked == torch_zip.layout({"n": 1}, tensors, dict(reversed(MARK.items())))
+    assert plain.pieces[0] == marked.pieces[0]
+    path = write(tmp_path / "a.pt", marked, [data.tobytes()])
+    for calculated, mmap, safe in itertools.product((False, True), repeat=3):
+        with serialization.config.patch("load.calculate_storage_offsets", calculated):
+            loaded = torch.load(path, weights_only=safe, mmap=mmap)
+        assert list(loaded) == ["n", "w"]
+        assert loaded["w"].tolist() == data.reshape(2, 3).tolist()
+    found = torch_zip.open_file(path, "a.pt")
+    assert found.metadata == MARK
+    assert list(found.tensors) == [("w",)]
+    assert found.objects == {("n",): 1}
+    torch_zip.verify_records(path, "a.pt")
+    reader = torch._C.PyTorchFileReader(str(path))
+    assert reader.get_record("extra/tensormap.json").endswith(b"}\n")
+    without = torch_zip.open_file(write(tmp_path / "b.pt", plain, [data.tobytes()]), "b.pt")
+    assert without.metadata == {}
+    assert without.file.header != found.file.header
 
 
 @pytest.mark.parametrize("count", [1, 2, 999, 1000, 1001, 2000])
