@@ -89,7 +89,7 @@ torture: $(VENV) ## kills, full disks, long fuzzing
 FUZZ_SECONDS ?= 180
 FUZZ_TARGETS ?= mapping pickle torch_zip torch_legacy safetensors gguf index yaml json plan
 
-fuzz: $(VENV) ## fuzz every reader with coverage, FUZZ_SECONDS each; what is found stays in build/fuzz
+fuzz: $(VENV) ## fuzz every reader with coverage, FUZZ_SECONDS each; what is found stays in build/fuzz, the numbers in tests/fuzz/RECORD.md
 	$(BIN)/python $(PIP) atheris
 	for each in $(FUZZ_TARGETS); do \
 	    mkdir -p build/fuzz/$$each && \
