@@ -15,7 +15,7 @@ from tensormap.language import mapping as m
 from tensormap.language import sense, syntax
 from tensormap.language.expressions import names as names_in
 from tensormap.language.inverse import invertible
-from tensormap.language.layout import Atom, Block, atoms
+from tensormap.language.layout import ONE, Atom, Block, atoms
 from tensormap.language.losses import Loss, losses
 from tensormap.language.meeting import Meetings, meetings
 from tensormap.language.names import NumberHole, Template
@@ -108,6 +108,8 @@ def blocks_pair(mapping: m.Mapping) -> Iterator[Diagnostic]:
         try:
             pair(rule)
         except Unpaired as unpaired:
+            if any(_collapsed(rule, mapping)):
+                continue  # ranges that were meant to be blocks: said of the name
             tags = "".join(f"`{tag}:` " for tag in unpaired.tags)
             message = (
                 f"{_blocks(unpaired.left)} {tags}on the left and {_blocks(unpaired.right)} on the right do not pair"
@@ -284,20 +286,32 @@ def formulas_invert(mapping: m.Mapping) -> Iterator[Diagnostic]:
 def holes_are_injective(mapping: m.Mapping) -> Iterator[Diagnostic]:
     """Different positions give different names."""
     for rule in mapping.rules:
-        for tensor in m.stored((*rule.left, *rule.right)):
-            for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
-                bad = _collapsing(template, mapping)
-                if bad is not None:
-                    yield Diagnostic(
-                        "not-injective",
-                        f"different positions of {bad} give the same name",
-                        (Label(template.span or tensor.span),),
-                        help=("`{(a b)}` numbers pairs of positions in order",),
-                    )
+        for tensor, hole, indices in _collapsed(rule, mapping):
+            first, second = indices[0], indices[-1]
+            if all(stride == ONE for _, stride in hole.parts):
+                where = "in the name of a tensor that stands alone, and not in a `block` or in arithmetic"
+                help = f"`{{{first} + {second}}}` joins ranges {where}"
+            else:
+                help = f"`{{({first} {second})}}` numbers the pairs of their positions in order"
+            yield Diagnostic(
+                "not-injective",
+                f"different positions of {' and '.join(f'`{each}`' for each in indices)} give the same name",
+                (Label(hole.span or tensor.span),),
+                help=(help,) if len(indices) > 1 else (),
+            )
 
 
-def _collapsing(template: Template, mapping: m.Mapping) -> str | None:
-    """Name the indices of a hole whose sum is ambiguous, if no other hole tells them apart."""
+def _collapsed(rule: m.Rule, mapping: m.Mapping) -> Iterator[tuple[m.Tensor, NumberHole, tuple[str, ...]]]:
+    """Yield the holes of a rule in which several positions have one number, with their indices, once for each tensor's name."""
+    for tensor in m.stored((*rule.left, *rule.right)):
+        for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
+            bad = _collapsing(template, mapping)
+            if bad is not None:
+                yield (tensor, *bad)
+
+
+def _collapsing(template: Template, mapping: m.Mapping) -> tuple[NumberHole, tuple[str, ...]] | None:
+    """Return a hole whose sum is ambiguous and the indices in it, if no other hole tells them apart."""
     alone = {
         part.parts[0][0] if isinstance(part, NumberHole) else part.index
         for part in template.parts
@@ -313,12 +327,12 @@ def _collapsing(template: Template, mapping: m.Mapping) -> str | None:
             if outer[0] in part.ragged:
                 continue
             if outer[1] != expected and not {outer[0], index} & alone:
-                return f"`{outer[0]}` and `{index}`"
+                return part, (outer[0], index)
     for part in template.parts:
         if isinstance(part, NumberHole):
             for index, stride in part.parts:
                 if not stride.terms:
-                    return f"`{index}`"
+                    return part, (index,)
     return None
 
 

@@ -41,6 +41,24 @@ def ways(term: syntax.Term, holds_index: Callable[[syntax.Expression], bool]) ->
     return count
 
 
+def idle(term: syntax.Term, holds_index: Callable[[syntax.Expression], bool]) -> tuple[syntax.Expression, ...]:
+    """Return what stands behind the last range of a hole: nothing follows that it could move."""
+    if not isinstance(term.value, syntax.Tensor):
+        return ()
+    holes = (part.expression for part in term.value.template.parts if not isinstance(part, str))
+    return tuple(each for hole in holes for each in _behind(hole, holds_index))
+
+
+def _behind(
+    expression: syntax.Expression, holds_index: Callable[[syntax.Expression], bool]
+) -> tuple[syntax.Expression, ...]:
+    match expression:
+        case syntax.Binary(operator="+" | "-", left=left, right=right) if not holds_index(right):
+            return (right,) if len(_choices(left, holds_index)) > 1 else _behind(left, holds_index)
+        case _:
+            return ()
+
+
 def _choices(
     expression: syntax.Expression, holds_index: Callable[[syntax.Expression], bool]
 ) -> tuple[syntax.Expression, ...]:

@@ -18,7 +18,7 @@ from tensormap.language.expressions import names as names_in
 from tensormap.language.functions import GENERATORS, INVERSES, ONE_WAY
 from tensormap.language.include import Included, include
 from tensormap.language.parser import parse
-from tensormap.language.partition import parted, ways
+from tensormap.language.partition import idle, parted, ways
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression, print_file
 from tensormap.language.room import MAX_FACTORS, MAX_LETS, Room
@@ -698,6 +698,13 @@ class _Resolver:
                     pass
         for term in terms:
             self.room.take(ways(term, self._holds_index), term.span)
+            for each in idle(term, self._holds_index):
+                self._fail(
+                    "not-affine",
+                    f"`{print_expression(each)}` stands behind the last range, where nothing follows that it could move",
+                    each.span,
+                    help="before the first range a number moves all of them, between two it leaves a gap",
+                )
         return tuple(
             m.Term(each.tag, self._content(each.value, prefixes), each.span)
             for term in terms
