@@ -1,19 +1,22 @@
 """Runs the mutants: `python -m tests.laws.mutants [family ...]` judges every mutant of these mappings, or of all; prints a table,
 and lists those that nobody notices.
 
-`--sample N` takes N of them by chance, the same for the same seed; `--keep FILE` keeps the verdicts, one JSON line each;
-`--page` makes `docs/mutation.md` of kept verdicts. A file of `common/` is judged with every mapping that includes it, until one
-notices.
+`--sample N` takes N of them by chance, the same for the same seed; `--keep FILE` keeps the verdicts, one JSON line each, as they
+come: what is kept there of mappings that are what they were is not judged again, so that a run that was stopped goes on. With
+`--again` those that nobody noticed are, for there may be more cases now. A file of `common/` is judged with some of the mappings
+that include it, until one notices.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from tensormap import library
@@ -76,6 +79,37 @@ def judged(task: Task) -> list[Judged]:
     return [found[each] for each in task.mutants]
 
 
+@cache
+def digest(name: str) -> str:
+    """Return a digest of all text that a mapping is made of."""
+    return hashlib.sha256("".join((ROOT / file).read_text("utf-8") for file in files_of(name)).encode()).hexdigest()[
+        :12
+    ]
+
+
+def line(judgement: Judged) -> str:
+    """Return what is kept of a judgement."""
+    name, mutant, verdict = judgement
+    return json.dumps({"mapping": name, "of": digest(name), "mutant": asdict(mutant), "verdict": asdict(verdict)})
+
+
+def kept(path: Path) -> dict[Mutant, Judged]:
+    """Return what is kept in a file of mutants whose mappings are still the same, the last word of each."""
+    found: dict[Mutant, Judged] = {}
+    for each in map(json.loads, path.read_text("utf-8").splitlines() if path.exists() else ()):
+        mutant, name = Mutant(**each["mutant"]), each["mapping"]
+        found.pop(mutant, None)
+        if (ROOT / f"{name}.tmap").exists() and each["of"] == digest(name):
+            found[mutant] = (name, mutant, Verdict(**each["verdict"]))
+    return found
+
+
+def without(todo: Iterable[Task], known: Container[Mutant]) -> list[Task]:
+    """Leave out the mutants that are known."""
+    left = (replace(task, mutants=tuple(each for each in task.mutants if each not in known)) for task in todo)
+    return [task for task in left if task.mutants]
+
+
 def run(todo: Iterable[Task], workers: int) -> Iterator[Judged]:
     """Judge all tasks, file by file."""
     if workers < 2:
@@ -95,8 +129,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--again", action="store_true")
     chosen = parser.parse_args()
     todo = tasks(chosen.families, chosen.sample, chosen.seed)
+    if chosen.keep:
+        held = kept(chosen.keep)
+        todo = without(todo, {each for each in held if held[each][2].noticed or not chosen.again})
     table: dict[str, dict[str, int]] = {}
     survivors: list[Judged] = []
     for name, mutant, verdict in run(todo, chosen.workers):
@@ -106,7 +144,7 @@ def main() -> None:
             survivors.append((name, mutant, verdict))
         if chosen.keep:
             with chosen.keep.open("a") as file:
-                file.write(json.dumps({"mapping": name, "mutant": asdict(mutant), "verdict": asdict(verdict)}) + "\n")
+                file.write(f"{line((name, mutant, verdict))}\n")
     for file, row in sorted(table.items()):
         print(f"{file:40} {sum(row.values()):5}  " + ", ".join(f"{count} {by}" for by, count in sorted(row.items())))
     for _, mutant, verdict in survivors:

@@ -6,23 +6,15 @@ and the mutants run on exactly the models of the parity tests, and need none of 
 
 from __future__ import annotations
 
-import json
+import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import safe_open
-
-import tensormap
-from tests.laws.headers import RECORD, Header, text_of
-from tests.parity.cases import all_cases, gguf_decoders
-from tests.parity.harness import Case, build, save
-from tests.parity.optional import peer
-from tests.parity.test_fp8 import CONFIG as FP8
-from tests.parity.test_fp8 import quantised
-from tests.stored import read_safetensors
+from tests.laws import makers
+from tests.laws.headers import RECORD, Header, headers, text_of
+from tests.parity.cases import all_cases
+from tests.parity.harness import Case, save
 
 LLAMA = {
     "hidden_size": 60,
@@ -65,103 +57,26 @@ META = tuple(  # held against Meta's own files in `tests/acceptance`
 
 
 def main() -> None:
-    """Rewrite the record."""
-    held = {each.name: each for each in recorded()}
+    """Rewrite the record, or the part of it whose names begin as the arguments do."""
+    parser = argparse.ArgumentParser(description="write tests/laws/headers.json")
+    parser.add_argument("names", nargs="*")
+    names = tuple(parser.parse_args().names)
+    held = {each.name: each for each in headers() if names and not each.name.startswith(names)}
+    held |= {each.name: each for each in recorded(names)}
     RECORD.write_text(text_of([held[name] for name in sorted(held)]), "utf-8")
 
 
-def recorded() -> Iterator[Header]:
-    """Save every model, and yield what its files say."""
+def recorded(names: tuple[str, ...] = ()) -> Iterator[Header]:
+    """Save every model, or those whose names begin so, and yield what its files say."""
     for case in (*all_cases(), *META):
+        if names and not str(case).startswith(names):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             save(case, Path(folder))
-            yield _header(str(case), case.mapping, case.here, case.to, dict(case.set), dict(case.back), Path(folder))
-    for make in (_published, _flux, _autoencoders, _fp8):
-        yield from make()
-
-
-def _header(
-    name: str, mapping: str, here: str, to: str, settings: dict[str, Any], back: dict[str, Any], folder: Path
-) -> Header:
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 - not a dictionary
-                tensor = file.get_tensor(key)
-                tensors[key] = (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-    config = json.loads((folder / "config.json").read_text())
-    config.pop("transformers_version", None)
-    config.pop("_diffusers_version", None)
-    return Header(name, mapping, here, to, settings, back, config, dict(sorted(tensors.items())))
-
-
-def _published() -> Iterator[Header]:
-    """Yield models in layouts that no library of the parity tests saves, brought there by another mapping."""
-    for case in gguf_decoders.PUBLISHED_CASES:
-        mapping, side = gguf_decoders.VIA[str(case)]
-        with tempfile.TemporaryDirectory() as folder:
-            save(case, Path(folder) / "here")
-            tensormap.apply(mapping, Path(folder) / "here", Path(folder) / "published", to=side)
-            yield _header(
-                str(case), case.mapping, case.here, case.to, dict(case.set), dict(case.back), Path(folder) / "published"
-            )
-
-
-def _flux() -> Iterator[Header]:
-    for guidance in (True, False):
-        model = peer("diffusers").FluxTransformer2DModel(
-            in_channels=8,
-            num_layers=2,
-            num_single_layers=11,
-            attention_head_dim=32,
-            num_attention_heads=2,
-            joint_attention_dim=20,
-            pooled_projection_dim=12,
-            guidance_embeds=guidance,
-            axes_dims_rope=(4, 14, 14),
-        )
-        yield _saved(f"flux-bfl-{'embedded' if guidance else 'none'}", "flux/bfl", "bfl", {}, model)
-
-
-def _autoencoders() -> Iterator[Header]:
-    for channels in ([8, 12, 12, 20], [8, 8, 16]):
-        model = peer("diffusers").AutoencoderKL(
-            down_block_types=["DownEncoderBlock2D"] * len(channels),
-            up_block_types=["UpDecoderBlock2D"] * len(channels),
-            block_out_channels=channels,
-            layers_per_block=2,
-            norm_num_groups=4,
-        )
-        back = {"channels": channels, "groups": 4}
-        yield _saved(f"vae-ldm-{len(channels)}-levels", "vae/ldm", "ldm", back, model)
-
-
-def _saved(name: str, mapping: str, to: str, back: dict[str, Any], model: Any) -> Header:
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        return _header(name, mapping, "diffusers", to, {}, back, Path(folder))
-
-
-def _fp8() -> Iterator[Header]:
-    case = Case(
-        "fp8",
-        "deepseek_v3/fp8",
-        "DeepseekV3ForCausalLM",
-        FP8 | {"num_nextn_predict_layers": 0},
-        "bf16",
-        dtype=torch.bfloat16,
-    )
-    model: Any = build(case)
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        tensors, _ = quantised({name: held.tensor() for name, held in read_safetensors(Path(folder)).items()})
-        for path in Path(folder).glob("*.safetensors*"):
-            path.unlink()
-        peer("safetensors.torch").save_file(tensors, Path(folder) / "model.safetensors")
-        said = json.loads((Path(folder) / "config.json").read_text())
-        stated = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
-        (Path(folder) / "config.json").write_text(json.dumps(said | {"quantization_config": stated}))
-        yield _header("deepseek_v3-fp8-blocks", "deepseek_v3/fp8", "fp8", "bf16", {}, {}, Path(folder))
+            yield makers.header(str(case), case.mapping, case.here, case.to, case.set, case.back, Path(folder))
+    for family, make in makers.MAKERS.items():
+        if not names or family.startswith(names) or any(name.startswith(family) for name in names):
+            yield from make()
 
 
 if __name__ == "__main__":

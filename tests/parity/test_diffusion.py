@@ -95,45 +95,33 @@ XL = {
 }
 
 
-@pytest.mark.parametrize(
-    ("family", "config"),
-    [
-        (
-            "v1",
-            {
-                "block_out_channels": [8, 12, 12, 20],
-                "down_block_types": [CROSS] * 3 + [PLAIN],
-                "up_block_types": [PLAIN_UP] + [UP] * 3,
-                "attention_head_dim": 4,
-            },
-        ),
-        (
-            "v2",
-            {
-                "block_out_channels": [8, 16, 16],
-                "down_block_types": [CROSS] * 2 + [PLAIN],
-                "up_block_types": [PLAIN_UP] + [UP] * 2,
-                "attention_head_dim": [2, 4, 4],
-                "use_linear_projection": True,
-                "in_channels": 9,
-            },
-        ),
-        (
-            "xl",
-            XL
-            | {
-                "block_out_channels": [8, 12, 20],
-                "down_block_types": [PLAIN] + [CROSS] * 2,
-                "up_block_types": [UP] * 2 + [PLAIN_UP],
-                "attention_head_dim": [2, 4, 4],
-            },
-        ),
-    ],
-)
-def test_unet(family: str, config: dict[str, Any], tmp_path: Path) -> None:
-    diffusers, utils = peer("diffusers"), peer("diffusers.loaders.single_file_utils")
-    torch.manual_seed(0)
-    model = diffusers.UNet2DConditionModel(**UNET, **config).eval()
+UNETS: dict[str, dict[str, Any]] = {
+    "v1": {
+        "block_out_channels": [8, 12, 12, 20],
+        "down_block_types": [CROSS] * 3 + [PLAIN],
+        "up_block_types": [PLAIN_UP] + [UP] * 3,
+        "attention_head_dim": 4,
+    },
+    "v2": {
+        "block_out_channels": [8, 16, 16],
+        "down_block_types": [CROSS] * 2 + [PLAIN],
+        "up_block_types": [PLAIN_UP] + [UP] * 2,
+        "attention_head_dim": [2, 4, 4],
+        "use_linear_projection": True,
+        "in_channels": 9,
+    },
+    "xl": XL
+    | {
+        "block_out_channels": [8, 12, 20],
+        "down_block_types": [PLAIN] + [CROSS] * 2,
+        "up_block_types": [UP] * 2 + [PLAIN_UP],
+        "attention_head_dim": [2, 4, 4],
+    },
+}
+
+
+def unet_settings(family: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what has to be said of a small model on the way back."""
     settings = {
         "channels": config["block_out_channels"],
         "downs": config["down_block_types"],
@@ -142,7 +130,16 @@ def test_unet(family: str, config: dict[str, Any], tmp_path: Path) -> None:
         "groups": 4,
         "size": 8,
     }
-    settings |= {"depths": config["transformer_layers_per_block"]} if family == "xl" else {"model": family}
+    return settings | ({"depths": config["transformer_layers_per_block"]} if family == "xl" else {"model": family})
+
+
+@pytest.mark.parametrize("family", UNETS)
+def test_unet(family: str, tmp_path: Path) -> None:
+    config = UNETS[family]
+    diffusers, utils = peer("diffusers"), peer("diffusers.loaders.single_file_utils")
+    torch.manual_seed(0)
+    model = diffusers.UNet2DConditionModel(**UNET, **config).eval()
+    settings = unet_settings(family, config)
     original, returned, folder = there_and_back(model, "unet/ldm", "ldm", tmp_path, **settings)
     assert all(name.startswith("model.diffusion_model.") for name in original)
     assert_equal(returned, model.state_dict())

@@ -55,11 +55,20 @@ def test_einsums(case: Case, tmp_path: Path) -> None:
     assert torch.equal(stored["transformer/final_norm/scale"], model.model.norm.weight)
 
 
-@pytest.mark.parametrize(("name", "pattern"), [("one-key-head", 3), ("joined", 2), ("gemma2", 2), ("gemma3", 6)])
+STACKED = (("one-key-head", 3), ("joined", 2), ("gemma2", 2), ("gemma3", 6))
+"""Cases whose layers are stacked too, by patterns of so many."""
+
+
+def whole(name: str) -> Case:
+    """Return a case with whole patterns of layers."""
+    case = next(case for case in CASES if case.name == name)
+    return replace(case, config={**case.config, "num_hidden_layers": 12})
+
+
+@pytest.mark.parametrize(("name", "pattern"), STACKED)
 def test_stacked(name: str, pattern: int, tmp_path: Path) -> None:
     """Layer `pattern * slice + place` is a slice of what is stacked at its place."""
-    case = next(case for case in CASES if case.name == name)
-    case = replace(case, config={**case.config, "num_hidden_layers": 12})
+    case = whole(name)
     save(case, tmp_path / "hf")
     tensormap.apply(case.mapping, tmp_path / "hf", tmp_path / "layers", to="flax", set=dict(case.set))
     tensormap.apply("gemma/stacked", tmp_path / "layers", tmp_path / "there", to="stacked", set={"pattern": pattern})

@@ -81,7 +81,7 @@ def test_griffin(tmp_path: Path) -> None:
     assert_close(found, logits(model, inputs), 2e-5)
 
 
-def _goose() -> dict[str, torch.Tensor]:
+def goose() -> dict[str, torch.Tensor]:
     """Return the tensors of an RWKV-7 as its trainer saves them, each with random values."""
     heads, size, width, inner, vocabulary = 3, 8, 24, 52, 99
     shapes: dict[str, tuple[int, ...]] = {"emb.weight": (vocabulary, width), "head.weight": (vocabulary, width)}
@@ -108,9 +108,9 @@ def test_rwkv7(unused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RWKV_JIT_ON", "0")
     author, mlx, utils = peer("rwkv.model"), peer("mlx.core"), peer("mlx_lm.utils")
     stored = {
-        name: each for name, each in _goose().items() if unused == "stored" or not name.startswith("blocks.0.att.v")
+        name: each for name, each in goose().items() if unused == "stored" or not name.startswith("blocks.0.att.v")
     }
-    stored["blocks.0.att.value.weight"] = _goose()["blocks.0.att.value.weight"]
+    stored["blocks.0.att.value.weight"] = goose()["blocks.0.att.value.weight"]
     (tmp_path / "here").mkdir()
     torch.save(stored, tmp_path / "here" / "model.pth")
     tensormap.apply("rwkv/rwkv7", tmp_path / "here", tmp_path / "there", to="fla")
