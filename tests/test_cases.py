@@ -1,8 +1,9 @@
 """The cases of `tests/corpus/*.md`: a mapping, a catalog, and the diagnostics or the plan that follow. No Python inside.
 
 A case begins with `## title`. Its blocks: `tmap`; `catalog`, a tensor a line as `name dtype [shape]`; `config`, as JSON;
-`set`, as `name = value` lines; `to`, the side; and the outcome, `diagnostics` or `plan`. `TENSORMAP_REWRITE=1` rewrites every
-outcome; the diff is what a reviewer reads.
+`set`, as `name = value` lines; `to`, the side; and the outcome: `diagnostics`, `plan`, or `values`, what is written, or why nothing
+is, where the elements of the source are 1, 2, 3 and so on, from tensor to tensor. `TENSORMAP_REWRITE=1` rewrites every outcome; the
+diff is what a reviewer reads.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import tensormap
 from tensormap.diagnostics import TensormapError
@@ -34,7 +37,7 @@ class Case:
 
     @property
     def outcome(self) -> str:
-        return "plan" if "plan" in self.blocks else "diagnostics"
+        return next((each for each in ("plan", "values") if each in self.blocks), "diagnostics")
 
 
 def _cases() -> list[Case]:
@@ -50,20 +53,27 @@ CASES = _cases()
 
 
 def _write(case: Case, folder: Path) -> None:
-    """Make the checkpoint of a case: headers, and holes for data."""
+    """Make the checkpoint of a case: headers, and holes for data where nothing reads them."""
     header: dict[str, object] = {}
     offset = 0
+    data: list[bytes] = []
+    first = 1
     for line in case.blocks.get("catalog", "").splitlines():
         name, dtype, shape = line.split(" ", 2)
         sizes = json.loads(shape)
         count = BY_NAME[dtype].size
         for size in sizes:
             count *= size
+        if "values" in case.blocks:
+            elements = np.arange(first, first + count // BY_NAME[dtype].size, dtype=dtype)
+            data.append(elements.tobytes())
+            first += len(elements)
         header[name] = {"dtype": BY_NAME[dtype].code, "shape": sizes, "data_offsets": [offset, offset + count]}
         offset += count
     text = json.dumps(header).encode()
     with (folder / "model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
+        file.write(b"".join(data))
         file.truncate(8 + len(text) + offset)
     if "config" in case.blocks:
         (folder / "config.json").write_text(case.blocks["config"])
@@ -78,9 +88,23 @@ def _outcome(case: Case, folder: Path) -> str:
         _write(case, folder)
         to = case.blocks["to"].strip() if "to" in case.blocks else None
         plan = tensormap.plan(mapping, folder, to=to, set=settings)
+        if "values" in case.blocks:
+            tensormap.apply(plan, folder / "out")
+            return _written(folder / "out")
     except TensormapError as error:
         return _stable(str(error), folder)
     return _stable(str(plan), folder)
+
+
+def _written(folder: Path) -> str:
+    """List what a folder holds: a tensor a line, and the config."""
+    lines: list[str] = []
+    for path in sorted(folder.glob("*.safetensors")):
+        for name, array in load_file(path).items():
+            lines.append(f"{name} {array.dtype} {json.dumps(array.tolist())}")
+    if (folder / "config.json").exists():
+        lines.append(f"config.json {json.dumps(json.loads((folder / 'config.json').read_text()))}")
+    return "\n".join(lines)
 
 
 def _stable(text: str, folder: Path) -> str:
@@ -101,9 +125,10 @@ def _rewrite(case: Case, got: str) -> None:
     start = text.index(f"## {case.title}\n")
     stop = text.find("\n## ", start + 1)
     part = text[start : stop if stop >= 0 else len(text)]
-    kind = "plan" if not got.startswith(("error[", "none")) else "diagnostics"
+    failed = got.startswith(("error[", "none"))
+    kind = "values" if case.outcome == "values" else "diagnostics" if failed else "plan"
     block = f"```{kind}\n{got}\n```"
-    blocks = [each for each in _BLOCK.finditer(part) if each.group(1) in ("plan", "diagnostics")]
+    blocks = [each for each in _BLOCK.finditer(part) if each.group(1) in ("plan", "values", "diagnostics")]
     new = (
         part[: blocks[0].start()] + block + part[blocks[0].end() :] if blocks else part.rstrip("\n") + f"\n\n{block}\n"
     )

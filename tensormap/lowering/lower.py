@@ -123,14 +123,14 @@ class Lowering:
         return number
 
     def generator(self, name: str, arguments: tuple[int | float, ...], rule: m.Rule) -> int:
-        key = f"{name}{arguments}"
+        generator = plan.Generator(name, arguments)
+        key = str(generator)
         if key not in self.ids:
             try:
                 shape = generator_shapes.shape(name, arguments)
             except (ValueError, KeyError) as error:
                 raise CheckpointError(Diagnostic("wrong-arguments", str(error), (Label(rule.span),))) from None
             self.ids[key] = len(self.inputs)
-            generator = plan.Generator(name, arguments)
             self.inputs.append(plan.Input(key, generator_shapes.dtype(name), shape, -1, 0, None, generator))
         return self.ids[key]
 
@@ -176,7 +176,7 @@ class Lowering:
             self.verifications.append(plan.Verify(whole, sources, plan.Operand(0), expected, where(rule)))
         return info
 
-    def expected(self, tensor: m.Tensor, info: TensorInfo, place: Map[str, int]) -> bool:
+    def expected(self, tensor: m.Tensor, info: TensorInfo | Virtual, place: Map[str, int]) -> bool:
         rest = rest_of(tensor.layout, info.shape)
         if rest is None:
             wanted = f"{len(tensor.layout.axes)} axes"

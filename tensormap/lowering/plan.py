@@ -19,6 +19,9 @@ class Generator:
     name: str
     arguments: tuple[int | float, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(str, self.arguments))})"
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

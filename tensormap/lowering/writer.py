@@ -249,7 +249,7 @@ class Writer:
             tensor = self.tensors[k % count]
             if info is None:
                 continue
-            if isinstance(info, TensorInfo) and (self.ragged or (k % count, info.shape) not in self.expected):
+            if self.ragged or (k % count, info.shape) not in self.expected:
                 if not self.run.expected(tensor, info, places[k // count]):
                     fits = False
                     continue

@@ -189,7 +189,7 @@ class Reader:
         count, wanted = prod(made), prod(shape)
         generator = self._generator(link.left if isinstance(link.left, m.Generated) else link.right, place)
         if count != wanted:
-            message = f"`{name}` has {wanted} elements here, and `{generator.name}{generator.arguments}` makes {count}"
+            message = f"`{name}` has {wanted} elements here, and `{generator}` makes {count}"
             raise CheckpointError(Diagnostic("shape-mismatch", message, (Label(link.rule.span),)))
         values: Array = generators.values(generator, np.arange(count, dtype=np.int64))
         return values.astype(dtype, copy=False).reshape(shape)
@@ -329,7 +329,7 @@ class Reader:
             values = self._values(link, place, found.shape, held.name)
             arguments, ulps = [values], ULPS if BY_NAME[dtype].kind == "float" else 0
             generator = self._generator(link.right, place)
-            names: tuple[str, ...] = (f"{generator.name}{generator.arguments}", held.name)
+            names: tuple[str, ...] = (str(generator), held.name)
             start: plan.Formula = plan.Operand(0)
         else:
             assert isinstance(link.right, m.Fixed)
