@@ -270,7 +270,10 @@ def _all_atoms(terms: tuple[m.Term, ...]) -> set[str]:
 def formulas_invert(mapping: m.Mapping) -> Iterator[Diagnostic]:
     """A side that is written is one tensor, with only invertible steps around it."""
     for rule in mapping.rules:
-        for terms, written in ((rule.right, rule.arrow != "<-"), (rule.left, rule.arrow != "->")):
+        for terms, written, arrow in (
+            (rule.right, rule.arrow != "<-", "<-"),
+            (rule.left, rule.arrow != "->", "->"),
+        ):
             if not written or not rule.left or not rule.right:
                 continue
             for term in terms:
@@ -279,7 +282,7 @@ def formulas_invert(mapping: m.Mapping) -> Iterator[Diagnostic]:
                         "not-invertible",
                         "this side cannot be solved for one tensor, so the rule cannot be read towards it",
                         (Label(term.span, "written when the rule is read this way"),),
-                        help=("make it a one-way rule with `->` or `<-`",),
+                        help=(f"a rule that only reads this side has the arrow `{arrow}`",),
                     )
 
 

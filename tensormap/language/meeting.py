@@ -142,12 +142,14 @@ def _too_many(family: list[_Use], side: str) -> Diagnostic:
 
 
 def _same(one: _Use, other: _Use, side: str) -> Diagnostic:
-    return Diagnostic(
-        "names-meet",
-        f"two tensors of side `{side}` have the same names",
-        (Label(one.tensor.span, f"`{one.template}`"), Label(other.tensor.span, f"`{other.template}`", False)),
-        help=("put them under conditions that exclude each other, or join them in one rule",),
-    )
+    if one.rule is other.rule:
+        message = f"one rule names the same tensor of side `{side}` twice"
+        help = "a formula may name a tensor again, with the same layout; otherwise it stands once, with all its parts"
+    else:
+        message = f"two tensors of side `{side}` have the same names"
+        help = "put them under conditions that exclude each other, or join them in one rule"
+    labels = (Label(one.tensor.span, f"`{one.template}`"), Label(other.tensor.span, f"`{other.template}`", False))
+    return Diagnostic("names-meet", message, labels, help=(help,))
 
 
 def _compare(one: _Use, other: _Use, mapping: m.Mapping) -> bool | None:

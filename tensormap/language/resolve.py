@@ -762,9 +762,8 @@ class _Resolver:
             if not isinstance(argument, syntax.Tensor):
                 self._fail("wrong-arguments", f"`{extern.name}` takes tensors, not arithmetic", argument.span)
                 continue
-            self._formula(argument, prefixes, tensors, top=True)
-            if argument.layout is None:
-                tensors[-1] = replace(tensors[-1], layout=layout)
+            tensor = self._tensor(argument, prefixes)
+            tensors.append(tensor if argument.layout is not None else replace(tensor, layout=layout))
         formula = m.Function(extern.name, tuple(m.Operand(k) for k in range(len(tensors))))
         return m.Stored(tuple(tensors), formula, extern.name, extern.outputs[0])
 
@@ -775,16 +774,10 @@ class _Resolver:
             case syntax.Tensor(template=template, layout=layout, aliases=aliases, dtype=dtype, span=span):
                 if not top and layout is None and not aliases and dtype is None and self._is_scalar(template):
                     return m.Scalar(syntax.Name(str(template.parts[0]), span))
-                tensors.append(
-                    m.Tensor(
-                        self._template(template, prefixes),
-                        self._layout(layout),
-                        tuple(m.Alias(self._template(each.template, prefixes), each.maybe) for each in aliases),
-                        dtype,
-                        span=span,
-                    )
-                )
-                return m.Operand(len(tensors) - 1)
+                tensor = self._tensor(value, prefixes)
+                if tensor not in tensors:  # a formula may name a tensor twice: it is read once
+                    tensors.append(tensor)
+                return m.Operand(tensors.index(tensor))
             case syntax.Constant():
                 return m.Scalar(_expression(value))
             case syntax.Negative(operand=operand):
@@ -806,6 +799,15 @@ class _Resolver:
                         help=f"did you mean `{hint}`?" if hint else "declare it: `extern f([...]) -> [...]`",
                     )
                 return m.Function(function, tuple(self._formula(each, prefixes, tensors) for each in arguments))
+
+    def _tensor(self, value: syntax.Tensor, prefixes: tuple[syntax.Template, ...]) -> m.Tensor:
+        return m.Tensor(
+            self._template(value.template, prefixes),
+            self._layout(value.layout),
+            tuple(m.Alias(self._template(each.template, prefixes), each.maybe) for each in value.aliases),
+            value.dtype,
+            span=value.span,
+        )
 
     def _is_scalar(self, template: syntax.Template) -> bool:
         if len(template.parts) != 1 or not isinstance(template.parts[0], str) or template.quoted:

@@ -223,3 +223,14 @@ def test_a_side_with_its_own_separator(tmp_path: Path) -> None:
     _same(load_file(tmp_path / "there" / "model.safetensors"), right)
     tensormap.apply(mapping, tmp_path / "there", tmp_path / "back")
     _same(load_file(tmp_path / "back" / "model.safetensors"), left)
+
+
+@pytest.mark.parametrize("text", ["a [e] * b [e] - 2 * b [e] -> c [e]", "a * b - (b + b) -> c"])
+def test_a_tensor_that_a_formula_names_twice(text: str, tmp_path: Path) -> None:
+    source = {"a": _fresh(3), "b": _fresh(3, start=7)}
+    wanted = {"c": source["a"] * source["b"] - 2 * source["b"]}
+    _same(tensormap.loads(text).convert(source, to="right"), wanted)
+    (tmp_path / "in").mkdir()
+    save_file(source, tmp_path / "in" / "model.safetensors")
+    tensormap.apply(tensormap.loads(text), tmp_path / "in", tmp_path / "out", to="right")
+    _same(load_file(tmp_path / "out" / "model.safetensors"), wanted)
