@@ -241,16 +241,6 @@ class Lowering:
         self, rule: m.Rule, target: m.Tensor, name: str, place: dict[str, int], writers: Sequence[Writer]
     ) -> Draft | None:
         virtual = target.template.virtual
-        held = self.virtuals.get(name) if virtual else self.drafts.get(name)
-        if held is not None:
-            self.account.findings.append(
-                Diagnostic(
-                    "written-twice",
-                    f"two rules write `{name}`",
-                    (Label(rule.span, "this one"), Label(held.rule.span, "and this one", False)),
-                )
-            )
-            return None
         absent: list[tuple[m.Tensor, str]] = []
         found = 0
         ready: list[tuple[Writer, dict[str, int], list[TensorInfo | Virtual | None]]] = []
@@ -269,6 +259,16 @@ class Lowering:
                 self.account.lack(rule, absent)
             return None
         if not ready:
+            return None
+        held = self.virtuals.get(name) if virtual else self.drafts.get(name)
+        if held is not None:
+            self.account.findings.append(
+                Diagnostic(
+                    "written-twice",
+                    f"two rules write `{name}`",
+                    (Label(rule.span, "this one"), Label(held.rule.span, "and this one", False)),
+                )
+            )
             return None
         draft = Draft(name, (), None, target.dtype is not None, [], rule, 1 << 62)
         for writer, inner, sources in ready:

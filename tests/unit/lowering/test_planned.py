@@ -310,8 +310,15 @@ def test_two_rules_that_write_a_name(tmp_path: Path) -> None:
     source = _source(tmp_path / "source", {"x": (3,), "y.0": (3,), "y.1": (3,)}, None)
     with pytest.raises(TensormapError) as caught:
         tensormap.plan(tensormap.loads(MEETING), source, to="right")
-    finding = caught.value.diagnostics[0]
+    (finding,) = caught.value.diagnostics  # what the second one reads is read by a rule even so
     assert (finding.slug, finding.message) == ("written-twice", "two rules write `a.1`")
+
+
+def test_a_rule_that_finds_nothing_to_read_writes_no_name_twice(tmp_path: Path) -> None:
+    text = MEETING.replace("y.{i} [e] <-> a.{i} [e]", "y.{i} [e] <-> a.{i} [e] optional")
+    source = _source(tmp_path / "source", {"x": (3,), "y.0": (3,), "y.2": (3,)}, None)
+    plan = tensormap.plan(tensormap.loads(text), source, to="right")
+    assert _planned(plan) == {"a.0": (3,), "a.1": (3,), "a.2": (3,)}
 
 
 def test_a_requirement_shows_what_its_names_are_made_of(tmp_path: Path) -> None:
