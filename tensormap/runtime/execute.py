@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tensormap.checkpoints.refusal import shown
-from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError
+from tensormap.diagnostics import BusyError, CheckpointError, Diagnostic, MappingError
 from tensormap.lowering.plan import Plan
 from tensormap.runtime import journal
 from tensormap.runtime.checking import check, check_companions
@@ -92,8 +92,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
     count = threads(workers if executor is None or workers is not None else 1)
     terms = Terms(count, memory, tile, checksum, trust_crc, sync)
     staging = Staging(place, sync=sync)
-    staging.make_parents()
-    with Lock(staging.lock, place):
+    with staging.parents(), Lock(staging.lock, place) as staging.held:
         record = staging.recover()
         if record is not None and not resume:
             if record.is_worth_keeping and not (discard or overwrite):
@@ -116,7 +115,7 @@ def run(  # noqa: PLR0913 - what a user may ask for
                 work = delegate(plan, staging, executor, terms, progress)
             written = work.bytes_written + finish(plan, staging, sources, terms.workers, checksum=checksum)
         except (CheckpointError, MappingError):
-            with suppress(OSError):
+            with suppress(OSError, BusyError):
                 staging.remove()  # nothing to resume: the input is at fault
             raise
         except BaseException:
@@ -144,6 +143,8 @@ def removed(staging: Staging) -> tuple[str, ...]:
     """Remove what is staged; the target is in its place, so that a failure is worth a note and no more."""
     try:
         staging.remove()
+    except BusyError:  # another run has come since, and what is there is that one's
+        return ()
     except OSError as error:
         return (f"{shown(staging.root)} could not be removed, and is not needed: {error.strerror}",)
     return ()

@@ -44,7 +44,7 @@ def finalize(
     staging = Staging(place)
     if not os.path.lexists(staging.root):
         raise _nothing(staging)
-    with Lock(staging.lock, place):
+    with Lock(staging.lock, place) as staging.held:
         if staging.stands() == "complete":  # an earlier one was killed after it had published
             return _published(staging, target, started)
         record = _recovered(staging)
@@ -81,7 +81,7 @@ def discard(target: Path | str) -> int:
     staging = Staging(place)
     if not os.path.lexists(staging.root):
         raise _nothing(staging)
-    with Lock(staging.lock, place):
+    with Lock(staging.lock, place) as staging.held:
         record = _recovered(staging)
         staging.remove()
         return len(record.done)

@@ -14,7 +14,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal, NoReturn
 
@@ -24,6 +24,7 @@ from tensormap.diagnostics import BusyError, Diagnostic, MappingError
 from tensormap.lowering.plan import Plan
 from tensormap.runtime import journal
 from tensormap.runtime.journal import Identity, Journal, Record
+from tensormap.runtime.lock import Lock
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -43,13 +44,31 @@ class Staging:
         self.journal = Journal(self.root / journal.NAME)
         self.finished: dict[str, list[int]] = {}
         self.sums: dict[str, str] = {}
+        self.held: Lock | None = None
+        self.overwrite = False
 
     def make_parents(self) -> None:
         """Make the directories above the target that are not there, durably: its name would be lost with theirs."""
-        missing = [each for each in self.target.parents if not each.exists()]
-        for each in reversed(missing):
+        for each in reversed(self._missing()):
             each.mkdir(exist_ok=True)
             sync_directory(each.parent)
+
+    @contextmanager
+    def parents(self) -> Iterator[None]:
+        """Make the directories above the target, and if the block fails remove those that it leaves empty again."""
+        missing = self._missing()
+        try:
+            self.make_parents()
+            yield
+        except BaseException:
+            for each in missing:
+                with suppress(OSError):  # it was not made, or something is in it
+                    os.rmdir(each)
+            raise
+
+    def _missing(self) -> list[Path]:
+        """List the directories above the target that are not there, the innermost first."""
+        return [each for each in self.target.parents if not each.exists()]
 
     def check_target(self, *, overwrite: bool) -> None:
         """Refuse a target that holds something, unless it may be overwritten, or that cannot be replaced. MappingError."""
@@ -121,11 +140,13 @@ class Staging:
             self.remove()
             self.root.mkdir(mode=0o700)
             self.journal.start(identity, overwrite=overwrite)
+        self.overwrite = overwrite
         if folder:
             self.content.mkdir(exist_ok=True)
 
     def path(self, relative: str) -> Path:
         """Return where a file of the target is staged, its directory made."""
+        self._check_held()
         path = self.content / relative
         if relative:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,13 +155,21 @@ class Staging:
     def done(self, relative: str, status: os.stat_result, sha256: str | None) -> None:
         """Note that a file is whole and on the disk. What is not waited for may yet be lost, so no run may rest on it."""
         if self.sync:
+            self._check_held()
             self.journal.done(relative, status, sha256)
 
     def publish(self) -> None:
-        """Give the content its final name, whole and durably. What else is staged may be removed then."""
+        """Give the content its final name, whole and durably. What else is staged may be removed then.
+
+        BusyError: the target was taken over, or came into being meanwhile and may not be replaced.
+        """
         for folder, _, _ in self._walk():
             sync_directory(folder)
+        self._check_held()
         self.journal.publishing(os.stat(self.content))
+        if not self.overwrite:
+            self._refuse_newcomer()
+        self._check_held()
         if not _exists(self.target):
             os.rename(self.content, self.target)
         else:
@@ -151,7 +180,7 @@ class Staging:
 
     def give_up(self) -> None:
         """Remove what is staged, unless a later run could go on from it. Raises nothing: there is an error already."""
-        with suppress(OSError):
+        with suppress(OSError, BusyError):
             record = journal.read(self.root / journal.NAME)
             if record is None or not record.is_worth_keeping:
                 self.remove()
@@ -162,6 +191,7 @@ class Staging:
 
     def remove(self) -> None:
         """Remove the staging directory with all that is in it; an old target that has no other name gets its own back."""
+        self._check_held()
         self._bring_back()
         if self.root.is_symlink() or self.root.is_file():
             raise FileExistsError(errno.EEXIST, "not a staging directory of tensormap", str(self.root))
@@ -178,6 +208,20 @@ class Staging:
         if needed > free:
             message = f"not enough space: {_human(needed)} needed, {_human(free)} free"
             raise OSError(errno.ENOSPC, message, str(self.target))
+
+    def _check_held(self) -> None:
+        """Raise a BusyError where another run has taken the target: what is staged is that one's now."""
+        if self.held is not None:
+            self.held.check()
+
+    def _refuse_newcomer(self) -> None:
+        """Refuse to replace what got the target's name while the run was on: there was no leave for it."""
+        try:
+            self.check_target(overwrite=False)
+        except MappingError as error:
+            message = f"{shown(self.target)} came into being while it was written here, and is not replaced"
+            help_ = "move it away, and `--resume` puts in its place what was written"
+            raise BusyError(Diagnostic("target-appeared", message, help=(help_,))) from error
 
     def _replace(self) -> None:
         """Swap the content with what has the target's name. There is no moment at which neither is whole under some name."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tensormap.diagnostics import CheckpointError, MappingError
+from tensormap.diagnostics import BusyError, CheckpointError, MappingError
 from tensormap.runtime import execute
 from tests.torture.shim import Call, hooked
 from tests.torture.test_kills import go_on, prepared
@@ -123,11 +123,13 @@ def calls_of(work: Workload, folder: Path, *, overwrite: bool, resume: bool) -> 
     return counted
 
 
-def attempt(work: Workload, target: Path, *, overwrite: bool, resume: bool) -> Exception | None:
+def attempt(
+    work: Workload, target: Path, *, overwrite: bool, resume: bool
+) -> OSError | CheckpointError | BusyError | None:
     """Run, and return what was raised. A run that resumes has the leave to overwrite of the one before."""
     try:
         execute.run(work.plan, target, overwrite=overwrite and not resume, resume=resume)
-    except (OSError, CheckpointError) as error:
+    except (OSError, CheckpointError, BusyError) as error:
         return error
     return None
 
@@ -158,6 +160,9 @@ def try_fault(
     elif isinstance(error, OSError):
         assert fault in (error.errno, EOF), error
         assert error.filename, error
+    elif isinstance(error, BusyError):
+        assert error.diagnostics[0].slug == "lock-lost"
+        assert (name, fault) == ("pread", EOF)  # an empty lock file is not the one that was written
     else:
         assert fault == EOF or error.diagnostics[0].slug in ("source-changed", "stale-plan"), error
     if (name, fault) in TOLERATED:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tensormap
-from tensormap.diagnostics import BusyError
+from tensormap.diagnostics import BusyError, MappingError
+from tensormap.runtime import staging
 from tensormap.runtime.execute import run
+from tests.torture.shim import Call, hooked
+from tests.torture.test_faults import faulty
 from tests.torture.test_kills import ENVIRONMENT, command, prepared, settle
-from tests.torture.workloads import Workload, beside, to_safetensors, to_torch, tree
+from tests.torture.workloads import OLD, Workload, beside, plant, to_safetensors, to_torch, tree
 
 HOLDING = """
 import os, sys, time
@@ -118,6 +128,207 @@ cli(sys.argv[2:], prog_name="tensormap")
     assert all("error[locked]" in each or "error[target-not-empty]" in each or not each for each in said)
     assert tree(target) == work.whole
     assert beside(target) == []
+
+
+# --- locks that are seen on one machine only
+
+
+@contextmanager
+def interrupted(name: str, number: int, by: Callable[[], None]) -> Iterator[list[str]]:
+    """Let `by` run before call `number` of that name. Gives the calls that were made up to then."""
+    turn = threading.Lock()
+    seen: list[str] = []
+    done = False
+
+    def hook(call: Call) -> Any:
+        nonlocal done
+        if done:  # threads of the other run wait for nothing here
+            return call.do()
+        with turn:
+            if done:
+                return call.do()
+            seen.append(call.name)
+            done = seen.count(name) > number
+            if done:
+                by()
+            return call.do()
+
+    with hooked(hook):
+        yield seen
+
+
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every lock at once, as where another machine holds it and this one does not see it."""
+    monkeypatch.setattr(fcntl, "flock", lambda descriptor, operation: None)
+
+
+CALLS = {"open": 0, "pwrite": 5, "write": 3, "fsync": 3, "rename": 0, "mkdir": 2, "unlink": 0, "rmdir": 0}
+"""Where another run comes in, as a matter of calls of the first one, and how many of them are at least made."""
+
+
+@pytest.mark.parametrize("how", ["discard", "overwrite", "resume", "plain"])
+def test_two_runs_whose_locks_do_not_meet(made, place, monkeypatch, how):
+    """Another machine does the same target from beginning to end, at any time: one of both is published, whole."""
+    blind(monkeypatch)
+    first, second = made["torch"], made["safetensors"] if how in ("discard", "overwrite") else made["torch"]
+    more = {how: True} if how != "plain" else {}
+    ends: Counter[str] = Counter()
+
+    def other() -> None:
+        ends["begun"] += 1
+        with suppress(BusyError, MappingError, OSError):
+            run(second.plan, target, **more)
+            assert tree(target) == second.whole
+            ends["other"] += 1
+
+    for name, least in CALLS.items():
+        target = prepared(place / "p", overwrite=False)
+        with interrupted(name, 10**6, other) as seen:
+            run(first.plan, target)
+        count = seen.count(name)
+        assert count >= least
+        for number in range(0, count, 1 + count // 4):
+            target = prepared(place / "p", overwrite=False)
+            before = ends["other"]
+            try:
+                with interrupted(name, number, other):
+                    run(first.plan, target)
+            except BusyError as error:
+                ends[error.diagnostics[0].slug] += 1
+            except MappingError as error:
+                ends[type(error).__name__] += 1
+            else:
+                ends["first"] += 1
+                assert ends["other"] == before or how == "overwrite"
+            found = tree(target)
+            assert found in (first.whole, second.whole) or (found is None and ends["other"] == before)
+            with suppress(BusyError):
+                run(first.plan, target, overwrite=True)  # cleans up
+            assert tree(target) == first.whole
+            assert beside(target) == []
+    assert ends.keys() <= {
+        "begun",
+        "other",
+        "first",
+        "lock-lost",
+        "target-appeared",
+        "MappingError",
+        "FileNotFoundError",
+    }
+    assert ends["lock-lost"], ends
+    assert ends["other"], ends
+
+
+def test_a_run_that_lost_its_target_leaves_the_other_one_alone(made, place, monkeypatch):
+    """The other one is still at work, when the first one sees that the target is not its own."""
+    blind(monkeypatch)
+    first, second = made["torch"], made["safetensors"]
+    target = prepared(place / "p", overwrite=False)
+    went, may = threading.Event(), threading.Event()
+    original = staging.Staging.publish
+
+    def publish(self: staging.Staging) -> None:
+        if threading.current_thread() is thread:
+            went.set()
+            assert may.wait(60)
+        original(self)
+
+    monkeypatch.setattr(staging.Staging, "publish", publish)
+    thread = threading.Thread(target=lambda: run(second.plan, target, discard=True))
+
+    def other() -> None:
+        thread.start()
+        assert went.wait(60)
+
+    with pytest.raises(BusyError) as caught, interrupted("pwrite", 3, other):
+        run(first.plan, target)
+    assert caught.value.diagnostics[0].slug == "lock-lost"
+    assert (target.parent / ".target.tensormap-lock").exists()
+    may.set()
+    thread.join(60)
+    assert tree(target) == second.whole
+    assert beside(target) == []
+
+
+def test_a_lock_file_that_is_gone_stops_a_run(made, place):
+    """Without it the next one would not be stopped. What was finished stays, to go on from."""
+    work = made["safetensors"]
+    target = prepared(place / "p", overwrite=False)
+    with pytest.raises(BusyError) as caught, interrupted("fsync", 9, (place / "p/.target.tensormap-lock").unlink):
+        run(work.plan, target)
+    assert caught.value.diagnostics[0].slug == "lock-lost"
+    assert run(work.plan, target, resume=True).resumed
+    assert tree(target) == work.whole
+    assert beside(target) == []
+
+
+# --- what comes into being meanwhile
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("single", [False, True])
+def test_a_target_that_appears_meanwhile_is_not_replaced(made, place, overwrite, single):
+    """Unless there is leave for it. Nothing is lost, and `--resume` publishes when it is gone."""
+    plan = made["safetensors"].plan
+    if single:
+        plan = replace(plan, outputs=(replace(plan.outputs[0], path=""),), texts=(), companions=())
+    target = prepared(place / "p", overwrite=False)
+
+    def appear() -> None:
+        if single:
+            target.write_bytes(b"mine")
+        else:
+            plant(target, OLD)
+
+    with interrupted("fsync", 4 if not single else 1, appear):
+        if overwrite:
+            run(plan, target, overwrite=True)
+        else:
+            with pytest.raises(BusyError) as caught:
+                run(plan, target)
+            assert caught.value.diagnostics[0].slug == "target-appeared"
+    if not overwrite:
+        if single:
+            assert target.read_bytes() == b"mine"
+            target.unlink()
+        else:
+            assert tree(target) == OLD
+            shutil.rmtree(target)
+        assert run(plan, target, resume=True).resumed
+    assert target.is_file() if single else tree(target) == made["safetensors"].whole
+    assert beside(target) == []
+
+
+# --- directories that are made on the way
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_run_that_fails_leaves_no_directories_that_it_made(made, place, kept):
+    """But those that were there, and those with something in them: finished files, or what others put there."""
+    work = made["safetensors"]
+    (place / "there").mkdir()
+    target = place / "there" / "a" / "b" / "target"
+    with faulty("pwrite", 0, errno.ENOSPC, lasting=True), pytest.raises(OSError, match="No space"):
+        run(work.plan, target)
+    assert list(place.iterdir()) == [place / "there"]
+    assert list((place / "there").iterdir()) == []
+    with pytest.raises(tensormap.CheckpointError):
+        run(replace(work.plan, sources=tuple(replace(each, size=1) for each in work.plan.sources)), target)
+    assert list((place / "there").iterdir()) == []
+    with faulty("fsync", 12, errno.EIO, lasting=True), pytest.raises(OSError, match="error"):
+        run(work.plan, target)
+    assert (target.parent / ".target.tensormap" / "journal").exists()
+    if kept:
+        (place / "there" / "a" / "note").touch()
+    run(work.plan, target, resume=True)
+    assert tree(target) == work.whole
+
+
+def test_directories_that_cannot_all_be_made_are_removed(place, made):
+    target = place / "a" / "b" / "c" / "target"
+    with faulty("mkdir", 2, errno.EACCES, lasting=False), pytest.raises(OSError, match="denied"):
+        run(made["torch"].plan, target)
+    assert list(place.iterdir()) == []
 
 
 # --- what must not matter
