@@ -185,14 +185,18 @@ class _Running:
     folder: Path
     start: float
     ticks: int = 0
-    active: float = field(default_factory=time.monotonic)
+    idle: float = 0.0
+    seen: float = field(default_factory=time.monotonic)
 
     def waits(self, child: int) -> float:
-        """Return for how long it has used no CPU time: other work on the machine must not look like a mutant's."""
-        ticks = sum(map(int, Path(f"/proc/{child}/stat").read_text("ascii").rpartition(") ")[2].split()[11:15]))
-        if ticks != self.ticks:
-            self.ticks, self.active = ticks, time.monotonic()
-        return time.monotonic() - self.active
+        """Return for how long it was seen to use no CPU time: other work on the machine must not look like a mutant's. Who looks
+        may have been stopped as well: a look stands for a second at most.
+        """
+        state, *rest = Path(f"/proc/{child}/stat").read_text("ascii").rpartition(") ")[2].split()
+        ticks, now = sum(map(int, rest[10:14])), time.monotonic()
+        self.idle = 0.0 if ticks != self.ticks or state == "T" else self.idle + min(now - self.seen, 1.0)
+        self.ticks, self.seen = ticks, now
+        return self.idle
 
 
 def _in_processes(todo: Iterable[tuple[Mutant, Callable[[Path], Verdict]]], jobs: int) -> Iterator[Verdict]:
