@@ -21,6 +21,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workload]:
     return {each.name: each for each in both}
 
 
+@pytest.fixture(scope="session")
+def formats(made: dict[str, Workload], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workload]:
+    """One of each format that is written."""
+    return {**made, "gguf": workloads.to_gguf(tmp_path_factory.mktemp("gguf"))}
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
     """An empty directory in memory, where there is one: these tests sync some ten thousand times."""

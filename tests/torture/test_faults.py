@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from tensormap.diagnostics import BusyError, CheckpointError, MappingError
-from tensormap.runtime import execute
+from tensormap.runtime import execute, journal
 from tests.torture.shim import Call, hooked
-from tests.torture.test_kills import go_on, prepared
+from tests.torture.test_kills import go_on, prepared, some
 from tests.torture.workloads import OLD, Workload, beside, tree
 
 SHORT, EOF = "short", "eof"
@@ -206,3 +206,85 @@ def test_a_fault_everywhere(work, overwrite, lasting, resume, place):
         for fault in faults:
             for number in range(counts[name]):
                 try_fault(work, place / "p", name, number, fault, lasting=lasting, overwrite=overwrite, resume=resume)
+
+
+# --- a fault that lasts over the run that resumes
+
+STUBBORN: dict[str, tuple[int, ...]] = {
+    "open": (errno.EMFILE,),
+    "pwrite": (errno.ENOSPC, errno.EIO),
+    "write": (errno.ENOSPC,),
+    "fsync": (errno.EIO,),
+    "rename": (errno.EIO,),
+    "_exchange": (errno.EIO,),
+    "preadv": (errno.EIO,),
+    "pread": (errno.EIO,),
+}
+
+
+def try_stubborn(
+    work: Workload, folder: Path, name: str, number: int, fault: int, *, again: int, overwrite: bool
+) -> str | None:
+    """Run with a fault that lasts, resume while it does, with `again` calls that go well, and resume when it is gone.
+
+    Tells how the second run ended; None where the first one did not meet the fault.
+    """
+    target = prepared(folder, overwrite=overwrite)
+    before = OLD if overwrite else None
+    kept: set[str] = set()
+    ends = ""
+    for calls in (number, again):
+        resume = ends != "" and _waits(target)
+        with faulty(name, calls, fault, lasting=True) as hit:
+            error = attempt(work, target, overwrite=overwrite and not resume, resume=resume)
+        if not ends and not hit:
+            return None
+        found = tree(target)
+        if found == work.whole:
+            assert error is None or (calls == number and name in ("fsync", "rename"))
+            return "complete"
+        assert isinstance(error, OSError), error
+        assert error.errno == fault
+        assert error.filename
+        assert found == before
+        assert kept <= _finished(target), "a file that had been finished is not any more"
+        kept = _finished(target)
+        ends = "failed"
+    waits = _waits(target)
+    report = execute.run(work.plan, target, overwrite=overwrite and not waits, resume=waits)
+    assert set(report.resumed) >= kept
+    assert tree(target) == work.whole
+    assert beside(target) == []
+    return f"resumed with {'some' if kept else 'no'} files"
+
+
+def _waits(target: Path) -> bool:
+    path = target.parent / ".target.tensormap" / "journal"
+    return path.exists() and b"\n" in path.read_bytes()
+
+
+def _finished(target: Path) -> set[str]:
+    record = journal.read(target.parent / ".target.tensormap" / "journal")
+    return set(record.done) if record is not None else set()
+
+
+def stubborn(work: Workload, folder: Path, most: int, *, overwrite: bool) -> Counter[str | None]:
+    counts = calls_of(work, folder, overwrite=overwrite, resume=False)
+    seen: Counter[str | None] = Counter()
+    for name, faults in STUBBORN.items():
+        for fault, number, again in itertools.product(faults, some(counts[name], most, f"{work.name} {name}"), (0, 4)):
+            seen[try_stubborn(work, folder, name, number, fault, again=again, overwrite=overwrite)] += 1
+    return seen
+
+
+@pytest.mark.parametrize("name", ["torch", "safetensors", "gguf"])
+def test_a_fault_that_outlasts_a_run_that_resumes(formats, name, overwrite, place):
+    seen = stubborn(formats[name], place / "p", 3, overwrite=overwrite)
+    assert seen["resumed with some files"], seen
+    assert seen["resumed with no files"], seen
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("name", ["torch", "safetensors", "gguf"])
+def test_a_fault_that_outlasts_a_run_that_resumes_everywhere(formats, name, overwrite, place):
+    assert stubborn(formats[name], place / "p", 10**6, overwrite=overwrite)["resumed with some files"]

@@ -19,14 +19,9 @@ import tensormap
 from tensormap import api
 from tensormap.cli import cli
 from tensormap.runtime.execute import run
-from tests.torture.workloads import Workload, to_gguf, tree
+from tests.torture.workloads import Workload, tree
 
 KINDS = ("data", "header", "other files")
-
-
-@pytest.fixture(scope="module")
-def formats(made: dict[str, Workload], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workload]:
-    return {**made, "gguf": to_gguf(tmp_path_factory.mktemp("gguf"))}
 
 
 @pytest.fixture(params=["torch", "safetensors", "gguf"])
