@@ -57,7 +57,7 @@ def bind(
     """
     catalog = interpret(mapping, catalog)
     names = Names.of(catalog.tensors.values())
-    state = State(mapping, catalog, names, Known(mapping), trust)
+    state = State(mapping, catalog, names, Known(mapping, sizes=_least_sizes(mapping)), trust)
     state.configured = bool(config)
     _settings(state, settings)
     for name, value in (preset or {}).items():
@@ -87,7 +87,7 @@ def _settings(state: State, settings: Map[str, Any]) -> None:
     mapping, known = state.mapping, state.known
     findings: list[Diagnostic] = []
     allowed = _dimensions(mapping)
-    least = _least_sizes(mapping)
+    least = known.sizes
     for name, value in settings.items():
         state.set_by_user.add(name)
         param = mapping.params.get(name)

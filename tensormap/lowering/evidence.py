@@ -60,23 +60,21 @@ def from_config(
             )
         )
     size_of_value = polynomial(rule.value, known.mapping.lets)
-    if isinstance(read, float) and read.is_integer() and size_of_value is not None and not _single(rule.value):
+    name = rule.value.text if isinstance(rule.value, syntax.Name) else None
+    is_size = size_of_value is not None and (name is None or name in known.sizes)
+    if isinstance(read, float) and read.is_integer() and is_size:
         read = int(read)
     if size_of_value is not None and isinstance(read, int) and not isinstance(read, bool):
         return Observed(equation=Equation(size_of_value, read, Witness(text, rule.span, strength)))
-    if isinstance(rule.value, syntax.Name):
-        return Observed(binding=(rule.value.text, read))
-    if size_of_value is not None:
+    if name is not None and (read is None or not is_size):
+        return Observed(binding=(name, read))
+    if is_size:
         return Observed(
             finding=Diagnostic(
                 "bad-config", f"{text}, which is no size", (Label(rule.span, "a whole number is expected here"),)
             )
         )
     return Observed(binding=invert(rule.value, read, known.values))
-
-
-def _single(expression: syntax.Expression) -> bool:
-    return isinstance(expression, syntax.Name)
 
 
 def _show(value: Any) -> str:

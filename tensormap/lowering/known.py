@@ -38,6 +38,7 @@ class Known:
 
     mapping: Mapping
     values: dict[str, Any] = field(default_factory=dict)
+    sizes: Map[str, int] = field(default_factory=dict)  # the least that names of axes and ranges can be
     _sizes: dict[Polynomial, int] = field(default_factory=dict)
 
     def put(self, name: str, value: Any) -> bool:
