@@ -1,9 +1,9 @@
 """The cases of `tests/corpus/*.md`: a mapping, a catalog, and the diagnostics or the plan that follow. No Python inside.
 
 A case begins with `## title`. Its blocks: `tmap`; `catalog`, a tensor a line as `name dtype [shape]`; `config`, as JSON;
-`set`, as `name = value` lines; `to`, the side; and the outcome: `diagnostics`, `plan`, or `values`, what is written, or why nothing
-is, where the elements of the source are 1, 2, 3 and so on, from tensor to tensor. `TENSORMAP_REWRITE=1` rewrites every outcome; the
-diff is what a reviewer reads.
+`set`, as `name = value` lines; `to`, the side; `options` of `tensormap.plan`, as JSON; and the outcome: `diagnostics`, `plan`, or
+`values`, what is written, or why nothing is, where the elements of the source are 1, 2, 3 and so on, from tensor to tensor.
+`TENSORMAP_REWRITE=1` rewrites every outcome; the diff is what a reviewer reads.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def _outcome(case: Case, folder: Path) -> str:
             return "none"
         _write(case, folder)
         to = case.blocks["to"].strip() if "to" in case.blocks else None
-        plan = tensormap.plan(mapping, folder, to=to, set=settings)
+        options = json.loads(case.blocks.get("options", "{}"))
+        plan = tensormap.plan(mapping, folder, to=to, set=settings, **options)
         if "values" in case.blocks:
             tensormap.apply(plan, folder / "out")
             return _written(folder / "out")
