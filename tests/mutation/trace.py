@@ -99,9 +99,13 @@ def files_of_tests() -> list[str]:
 
 
 def stamp_of(file: str) -> str:
-    """Return what changes when a file of tests, or the code that is changed, does."""
+    """Return what changes when a file of tests, the cases that it reads, or the code that is changed, does."""
+    text = (ROOT / file).read_text("utf-8")
+    cases = [
+        each.relative_to(ROOT).as_posix() for each in sorted((ROOT / "tests/corpus").iterdir()) if "corpus" in text
+    ]
     digest = hashlib.sha256()
-    for name in (file, *files()):
+    for name in (file, *cases, *files()):
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()
 
