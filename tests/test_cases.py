@@ -1,9 +1,9 @@
 """The cases of `tests/corpus/*.md`: a mapping, a catalog, and the diagnostics or the plan that follow. No Python inside.
 
 A case begins with `## title`. Its blocks: `tmap`; `catalog`, a tensor a line as `name dtype [shape]`; `config`, as JSON;
-`set`, as `name = value` lines; `to`, the side; `options` of `tensormap.plan`, as JSON; and the outcome: `diagnostics`, `plan`, or
-`values`, what is written, or why nothing is, where the elements of the source are 1, 2, 3 and so on, from tensor to tensor.
-`TENSORMAP_REWRITE=1` rewrites every outcome; the diff is what a reviewer reads.
+`set`, as `name = value` lines; `to`, the side; `options` of `tensormap.plan`, as JSON; and the outcome: `diagnostics`, `plan`, what
+`check` says, or `values`, what is written, or why nothing is, where the elements of the source are 1, 2, 3 and so on, from tensor
+to tensor. `TENSORMAP_REWRITE=1` rewrites every outcome; the diff is what a reviewer reads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Case:
 
     @property
     def outcome(self) -> str:
-        return next((each for each in ("plan", "values") if each in self.blocks), "diagnostics")
+        return next((each for each in ("plan", "values", "check") if each in self.blocks), "diagnostics")
 
 
 def _cases() -> list[Case]:
@@ -83,6 +83,8 @@ def _outcome(case: Case, folder: Path) -> str:
     settings = dict(line.split(" = ", 1) for line in case.blocks.get("set", "").splitlines())
     try:
         mapping = tensormap.loads(case.blocks["tmap"].rstrip("\n"), "case.tmap")
+        if "check" in case.blocks:
+            return _checked(mapping)
         if "catalog" not in case.blocks:
             return "none"
         _write(case, folder)
@@ -95,6 +97,17 @@ def _outcome(case: Case, folder: Path) -> str:
     except TensormapError as error:
         return _stable(str(error), folder)
     return _stable(str(plan), folder)
+
+
+def _checked(mapping: tensormap.Mapping) -> str:
+    """List what `check` proves, what it leaves open, and what each direction loses."""
+    found = mapping.check()
+    lines = [str(each) for each in (*found.errors, *found.warnings)]
+    lines += [f"proved: {each}" for each in found.proved]
+    lines += [f"left: {each}" for each in found.left]
+    for side, losses in found.losses.items():
+        lines += [f"{side}: {each.kind}: {each.text}" for each in losses] or [f"{side}: lossless"]
+    return "\n".join(lines)
 
 
 def _written(folder: Path) -> str:
@@ -127,9 +140,9 @@ def _rewrite(case: Case, got: str) -> None:
     stop = text.find("\n## ", start + 1)
     part = text[start : stop if stop >= 0 else len(text)]
     failed = got.startswith(("error[", "none"))
-    kind = "values" if case.outcome == "values" else "diagnostics" if failed else "plan"
+    kind = case.outcome if case.outcome in ("values", "check") else "diagnostics" if failed else "plan"
     block = f"```{kind}\n{got}\n```"
-    blocks = [each for each in _BLOCK.finditer(part) if each.group(1) in ("plan", "values", "diagnostics")]
+    blocks = [each for each in _BLOCK.finditer(part) if each.group(1) in ("plan", "values", "check", "diagnostics")]
     new = (
         part[: blocks[0].start()] + block + part[blocks[0].end() :] if blocks else part.rstrip("\n") + f"\n\n{block}\n"
     )
