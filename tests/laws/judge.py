@@ -44,7 +44,7 @@ class Verdict:
         return self.by not in ("same meaning", "unreached", "nobody")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Way:
     """What the mapping makes of a case on one way: the touchstone."""
 
@@ -53,8 +53,6 @@ class Way:
     settings: Mapping[str, Any]
     tensors: Mapping[str, tuple[str, tuple[int, ...]]]
     config: Mapping[str, Any]
-    given: Mapping[str, Array]
-    made: Mapping[str, Array]
 
 
 def files_of(name: str) -> tuple[str, ...]:
@@ -118,17 +116,20 @@ def ways(header: Header) -> tuple[Way, ...]:
     """Convert a case both ways with the mapping as it is."""
     mapping = original(header.mapping)
     there = plan_leg(mapping, header.to, header.tensors, header.config, header.set)
-    given = freed(there, codes(header.tensors), CODES)
-    made = run(there, given, CODES)
-    first = Way(header.to, there, header.set, header.tensors, header.config, given, made)
+    first = Way(header.to, there, header.set, header.tensors, header.config)
     settings = back_settings(header.set, header.back)
     try:
         back = plan_leg(mapping, header.here, there.tensors, there.config, settings)
     except CheckpointError:
         return (first,)
-    free = freed(back, codes(there.tensors), CODES)
-    second = Way(header.here, back, settings, there.tensors, there.config, free, run(back, free, CODES))
-    return first, second
+    return first, Way(header.here, back, settings, there.tensors, there.config)
+
+
+@lru_cache(maxsize=64)
+def _touchstone(way: Way) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+    """Return elements that a way takes, and what it makes of them."""
+    given = freed(way.leg, codes(way.tensors), CODES)
+    return given, run(way.leg, given, CODES)
 
 
 @cache
@@ -181,8 +182,8 @@ def judge(name: str, mutant: Mutant) -> Verdict:
     keys = _keys(before, changed, mutant)
     for header in reaching[:3] if keys else ():
         for way in ways(header):
-            for said in _other_configs(way, keys):
-                if _outcome(changed, way, said) != _outcome(before, way, said):
+            for said, expected in _expected(name, way, keys):
+                if _outcome(changed, way, said) != expected:
                     return Verdict("config", header.name, "another config", way.to)
     return Verdict("nobody" if reaching else "unreached")
 
@@ -216,11 +217,12 @@ def _compared(changed: m.Mapping, header: Header, way: Way) -> Verdict | None:
     if wrong:
         return Verdict("tensors", header.name, wrong, way.to)
     if not _same_steps(leg, way.leg):
+        given, expected = _touchstone(way)
         try:
-            made = run(leg, way.given, CODES)
+            made = run(leg, given, CODES)
         except Unequal as unequal:
             return Verdict("data", header.name, str(unequal), way.to)
-        wrong = next((each for each in made if (made[each] != way.made[each]).any()), "")
+        wrong = next((each for each in made if (made[each] != expected[each]).any()), "")
         if wrong:
             return Verdict("tensors", header.name, wrong, way.to)
     wrong = _different(way.leg.config, leg.config)
@@ -270,6 +272,12 @@ def _other_configs(way: Way, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                 except TypeError:
                     continue
                 yield more
+
+
+@lru_cache(maxsize=64)
+def _expected(name: str, way: Way, keys: tuple[str, ...]) -> tuple[tuple[Mapping[str, Any], object], ...]:
+    """Return other configs of a way, and what the mapping makes of them."""
+    return tuple((said, _outcome(original(name), way, said)) for said in _other_configs(way, keys))
 
 
 def _another(value: Any) -> Any:

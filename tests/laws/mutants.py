@@ -1,10 +1,10 @@
 """Runs the mutants: `python -m tests.laws.mutants [family ...]` judges every mutant of these mappings, or of all; prints a table,
 and lists those that nobody notices.
 
-`--sample N` takes N of them by chance, the same for the same seed; `--keep FILE` keeps the verdicts, one JSON line each, as they
-come: what is kept there of mappings that are what they were is not judged again, so that a run that was stopped goes on. With
-`--again` those that nobody noticed are, for there may be more cases now. A file of `common/` is judged with some of the mappings
-that include it, until one notices.
+`--sample N` takes N of them by chance, `--each N` N of every file, the same for the same seed. `--keep FILE` keeps the verdicts,
+one JSON line each, as they come: what is kept there of mappings that are what they were is not judged again, so that a run that was
+stopped goes on. With `--again` those that nobody noticed are, for there may be more cases now. A file of `common/` is judged with
+some of the mappings that include it, until one notices.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Task:
     mutants: tuple[Mutant, ...]
 
 
-def tasks(families: Sequence[str] = (), sample: int = 0, seed: int = 0) -> list[Task]:
-    """List what is to be judged: all mutants, or a sample of so many."""
+def tasks(families: Sequence[str] = (), sample: int = 0, seed: int = 0, each: int = 0) -> list[Task]:
+    """List what is to be judged: all mutants, a sample of so many of all, or so many of each file."""
     users: dict[str, list[str]] = {}
     for name in library.bundled():
         if name in cases():
@@ -52,10 +52,12 @@ def tasks(families: Sequence[str] = (), sample: int = 0, seed: int = 0) -> list[
                 users.setdefault(file, []).append(name)
     wanted = {file: held for file, held in users.items() if not families or file.startswith(tuple(families))}
     found = {file: mutants(Source(file, (ROOT / file).read_text("utf-8"))) for file in wanted}
-    if sample:
-        every = [each for file in sorted(found) for each in found[file]]
-        chosen = set(random.Random(seed).sample(every, min(sample, len(every))))
-        found = {file: tuple(each for each in held if each in chosen) for file, held in found.items()}
+    if sample or each:
+        chance = random.Random(seed)
+        pools = [found[file] for file in sorted(found)]
+        pools = pools if each else [tuple(mutant for pool in pools for mutant in pool)]
+        chosen = {mutant for pool in pools for mutant in chance.sample(pool, min(each or sample, len(pool)))}
+        found = {file: tuple(mutant for mutant in held if mutant in chosen) for file, held in found.items()}
     return [
         Task(file, tuple(wanted[file]), held[start : start + AT_ONCE])
         for file, held in sorted(found.items())
@@ -126,12 +128,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="judge mutants of the mappings")
     parser.add_argument("families", nargs="*")
     parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--each", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--again", action="store_true")
     chosen = parser.parse_args()
-    todo = tasks(chosen.families, chosen.sample, chosen.seed)
+    todo = tasks(chosen.families, chosen.sample, chosen.seed, chosen.each)
     if chosen.keep:
         held = kept(chosen.keep)
         todo = without(todo, {each for each in held if held[each][2].noticed or not chosen.again})

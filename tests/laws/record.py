@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="write tests/laws/headers.json")
     parser.add_argument("names", nargs="*")
     names = tuple(parser.parse_args().names)
-    held = {each.name: each for each in headers() if names and not each.name.startswith(names)}
+    held = {each.name: each for each in headers() if not each.name.startswith(names)} if names else {}
     held |= {each.name: each for each in recorded(names)}
     RECORD.write_text(text_of([held[name] for name in sorted(held)]), "utf-8")
 

@@ -97,7 +97,9 @@ def main() -> None:
     every = sorted(each.name for held in families().values() for each in held)
     blocks = []
     for name in every:
-        said = found.get(name) or known[name]
+        said = found.get(name) or known.get(name)
+        if said is None:
+            continue
         ways = ",\n".join(f"  {json.dumps(way)}: {json.dumps(each, sort_keys=True)}" for way, each in said.items())
         blocks.append(f" {json.dumps(name)}: {{\n{ways}\n }}")
     RECORD.write_text("{\n" + ",\n".join(blocks) + "\n}\n", "utf-8")
