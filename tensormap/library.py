@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import BinaryIO
 
 from tensormap.diagnostics import Diagnostic, Label, MappingError, Source, Span
 from tensormap.suggest import did_you_mean
@@ -42,9 +43,16 @@ def find(name: str | Path) -> tuple[str, Source]:
 
 def read(path: Path) -> Source:
     """Read a mapping file; its path is its name in messages."""
-    if path.stat().st_size > LONGEST:
-        raise MappingError(Diagnostic("too-long", f"`{path}` is longer than 1 MiB, which no mapping file is"))
-    return Source(str(path), _decode(path.read_bytes(), str(path)))
+    with path.open("rb") as file:
+        return read_from(file, str(path))
+
+
+def read_from(file: BinaryIO, name: str) -> Source:
+    """Read a mapping file that is open already, and may have no end."""
+    data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise MappingError(Diagnostic("too-long", f"`{name}` is longer than 1 MiB, which no mapping file is"))
+    return Source(name, _decode(data, name))
 
 
 def _decode(data: bytes, name: str) -> str:

@@ -37,7 +37,10 @@ def check(ctx: click.Context, mappings: tuple[str, ...], *, as_json: bool) -> No
     """
     from tensormap import library
 
-    sources = [("<stdin>", _stdin()) if each == "-" else library.find(each) for each in mappings]
+    sources = [
+        ("<stdin>", library.read_from(sys.stdin.buffer, "<stdin>")) if each == "-" else library.find(each)
+        for each in mappings
+    ]
     results = []
     code = 0
     for number, (name, source) in enumerate(sources):
@@ -135,7 +138,7 @@ def fmt(ctx: click.Context, paths: tuple[str, ...], *, only: bool) -> None:
     different = False
     for path in paths:
         try:
-            source = _stdin() if path == "-" else library.read(Path(path))
+            source = library.read_from(sys.stdin.buffer, "<stdin>") if path == "-" else library.read(Path(path))
             text = print_file(parse(source))
         except MappingError as error:
             found += error.diagnostics
@@ -152,15 +155,6 @@ def fmt(ctx: click.Context, paths: tuple[str, ...], *, only: bool) -> None:
     if found:
         raise MappingError(found)
     ctx.exit(outcome.FOUND if only and different else 0)
-
-
-def _stdin() -> Source:
-    data = sys.stdin.buffer.read()
-    try:
-        return Source("<stdin>", data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        message = f"`<stdin>` is not UTF-8: byte {error.start} does not belong there"
-        raise MappingError(Diagnostic("bad-character", message)) from None
 
 
 # --- list

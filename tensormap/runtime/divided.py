@@ -21,12 +21,10 @@ from tensormap.lowering import plan_json
 from tensormap.lowering.plan import Plan
 from tensormap.lowering.split import parts
 from tensormap.runtime import journal
-from tensormap.runtime.journal import Identity, Journal, Record
+from tensormap.runtime.journal import MOST_PARTS, Identity, Journal, Record
 from tensormap.runtime.lock import Lock
 from tensormap.runtime.staging import Staging, sync_directory
 from tensormap.runtime.writing import write_file
-
-MOST_PARTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,7 @@ def join(staging: Staging, lock: Lock, plan: Plan, count: int, *, overwrite: boo
 
     The target's lock is held, and shared. BusyError: another run waits, or one of other parts or of another plan.
     """
+    staging.refuse_links()
     identity = journal.identify(plan, exact=True)
     record = journal.read(staging.root / journal.NAME)
     if record is None or record.published is not None:
@@ -108,8 +107,8 @@ def _begin(staging: Staging, plan: Plan, identity: Identity, count: int, *, over
 
 
 def kept_plan(staging: Staging) -> Plan:
-    """Return the plan that the parts work on."""
-    return plan_json.load((staging.root / "plan.json").read_text("utf-8"))
+    """Return the plan that the parts work on. CheckpointError where somebody has changed it."""
+    return plan_json.load((staging.root / "plan.json").read_bytes().decode("utf-8", "replace"))
 
 
 class Log:

@@ -5,9 +5,12 @@ One JSON value a line, appended; a line that was cut off by a crash counts for n
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ from tensormap.lowering.plan import OutputFile, Plan
 
 VERSION = 1
 NAME = "journal"
+MOST_PARTS = 100_000
+_SUM = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +158,26 @@ def read(path: Path) -> Record | None:
     """Return what a journal says, and those of the parts beside it; None where there is none, or none that can be used."""
     lines = _lines(path)
     try:
-        first = json.loads(lines[0])
-        record = Record(Identity(**first["identity"]), overwrite=first["overwrite"], parts=first.get("parts", 0))
-    except (IndexError, ValueError, TypeError, KeyError, AttributeError):
+        record = _first(lines[0])
+    except (IndexError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     for part in sorted(path.parent.glob("parts/*.journal")):
         _note(record, _lines(part))
     record.size = len(lines[0]) + 1 + _note(record, lines[1:])
     return record
+
+
+def _first(line: bytes) -> Record:
+    """Read the line that a journal begins with. ValueError and others where it says something else."""
+    first = json.loads(line)
+    identity = Identity(**first["identity"])
+    texts = (identity.mapping, identity.digest, identity.side, identity.exact)
+    tables = (identity.sources, identity.outputs)
+    overwrite, parts = first["overwrite"], first.get("parts", 0)
+    sound = all(isinstance(each, str) for each in texts) and all(isinstance(each, dict) for each in tables)
+    if not sound or not isinstance(overwrite, bool) or type(parts) is not int or not 0 <= parts <= MOST_PARTS:
+        raise ValueError(line)
+    return Record(identity, overwrite=overwrite, parts=parts)
 
 
 def known(status: os.stat_result) -> list[int]:
@@ -175,10 +192,22 @@ def mend(path: Path) -> None:
 
 
 def _lines(path: Path) -> list[bytes]:
+    """Return the whole lines of a journal; none of what is no plain file, which no run has made."""
     try:
-        return path.read_bytes().split(b"\n")[:-1]
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return []
+        raise
+    try:
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read().split(b"\n")[:-1] if stat.S_ISREG(os.fstat(descriptor).st_mode) else []
+    except OSError as error:
+        raise named(error, path) from error
+    finally:
+        close(descriptor)
 
 
 def _note(record: Record, lines: list[bytes]) -> int:
@@ -188,15 +217,27 @@ def _note(record: Record, lines: list[bytes]) -> int:
         try:
             value = json.loads(line)
             if "done" in value:
-                record.done[value["done"]] = value["status"]
-                record.sums.pop(value["done"], None)
-                if "sha256" in value:
-                    record.sums[value["done"]] = value["sha256"]
+                _note_done(record, value["done"], value["status"], value.get("sha256"))
             elif "verified" in value:
-                record.verified.add(value["verified"])
+                record.verified.add(_integer(value["verified"]))
             elif "publishing" in value:
-                record.published = value["publishing"]
-        except (ValueError, TypeError, KeyError):
+                record.published = _integer(value["publishing"])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             break
         size += len(line) + 1
     return size
+
+
+def _note_done(record: Record, path: Any, status: Any, sha256: Any) -> None:
+    if not isinstance(path, str) or not (sha256 is None or _SUM.fullmatch(sha256)):
+        raise ValueError(path)
+    record.done[path] = [_integer(each) for each in status]
+    record.sums.pop(path, None)
+    if sha256 is not None:
+        record.sums[path] = sha256
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(value)
+    return value

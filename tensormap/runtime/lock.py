@@ -6,8 +6,10 @@ writes a mark of its own into the file, and looks again before each step that co
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,8 +42,9 @@ class Lock:
     def __enter__(self) -> Self:
         patience = time.monotonic() + _PATIENCE
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             try:
+                self._refuse_foreign(descriptor)
                 fcntl.flock(descriptor, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 if self._is_current(descriptor):
                     self._descriptor = descriptor
@@ -99,6 +102,12 @@ class Lock:
         message = f"{shown(self._target)} was taken over: its lock file is no longer that of this run"
         help_ = "see that one run at a time writes there: this file system does not show locks to other machines"
         return BusyError(Diagnostic("lock-lost", message, help=(help_,)))
+
+    def _refuse_foreign(self, descriptor: int) -> None:
+        """Refuse to write into what somebody else has put in the lock's place: a pipe, or a second name of another file."""
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise FileExistsError(errno.EEXIST, "not a lock file of tensormap", str(self.path))
 
     def _sign(self) -> None:
         """Write into the file who holds it."""

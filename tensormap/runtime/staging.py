@@ -105,6 +105,7 @@ class Staging:
 
     def recover(self) -> Record | None:
         """Finish or undo what a killed run was doing when it published; return its journal where there is work to resume."""
+        self.refuse_links()
         record = journal.read(self.root / journal.NAME)
         self._bring_back()
         if record is not None and record.published is not None and _inode(self.target) == record.published:
@@ -112,6 +113,12 @@ class Staging:
         if record is None:
             self.remove()
         return record
+
+    def refuse_links(self) -> None:
+        """Refuse a staging directory with links in it, which no run has made: what is elsewhere is not to be touched."""
+        for each in (self.root, self.content, self.work, self.root / "parts"):
+            if each.is_symlink():
+                raise FileExistsError(errno.EEXIST, "a link, which tensormap has not made", str(each))
 
     def stands(self) -> Literal["complete", "resumable", "nothing"]:
         """Tell how far a run that was stopped came: to its end, so far that it can be resumed, or nowhere. Changes nothing."""
@@ -132,7 +139,11 @@ class Staging:
                 message = f"the interrupted run to {shown(self.target)} cannot be resumed: it is not the same work"
                 help_ = "`--discard` starts anew"
                 raise BusyError(Diagnostic("resume-mismatch", message, notes=tuple(differences), help=(help_,)))
-            self.finished = {path: status for path, status in record.done.items() if self.is_whole(path, status)}
+            self.finished = {
+                path: status
+                for path, status in record.done.items()
+                if path in identity.outputs and self.is_whole(path, status)
+            }
             self.sums = {path: known for path, known in record.sums.items() if path in self.finished}
             self.journal.resume(record)
             self._clear()
@@ -275,12 +286,13 @@ class Staging:
                 yield Path(folder), folders, names
 
     def is_whole(self, path: str, known: list[int]) -> bool:
-        """Tell whether a finished file is as it was noted: size, time of its last change, inode."""
+        """Tell whether a finished file is as it was noted: size, time of its last change, inode, and no link on the way to it."""
+        place = self.content / path
         try:
-            status = os.stat(self.content / path)
+            status = os.lstat(place)
         except OSError:
             return False
-        return journal.known(status) == known
+        return journal.known(status) == known and stat.S_ISREG(status.st_mode) and os.path.realpath(place) == str(place)
 
 
 def check_paths(plan: Plan) -> None:

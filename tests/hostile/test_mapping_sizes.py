@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import time
 import tracemalloc
 from collections.abc import Callable
 from itertools import count
 
 import pytest
+from click.testing import CliRunner
 
 import tensormap
+from tensormap import library
+from tensormap.cli import cli
 from tensormap.diagnostics import MappingError, Source
 from tensormap.language.scan import words
 
@@ -157,3 +161,31 @@ def test_what_is_one_word_too_long_is_refused() -> None:
     with pytest.raises(MappingError) as error:
         tensormap.loads(fits + "a <-> b\n")
     assert error.value.diagnostics[0].slug == "too-long"
+
+
+class Endless(io.RawIOBase):
+    """A file that has no end, as `/dev/zero` has none."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        assert 0 < size < 1 << 21, "it would be read for ever"
+        return b" " * size
+
+
+def test_a_file_without_end() -> None:
+    with pytest.raises(MappingError) as caught:
+        library.read_from(Endless(), "zero")  # type: ignore[arg-type]
+    assert caught.value.diagnostics[0].slug == "too-long"
+
+
+def test_a_device_and_stdin_are_read_that_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def read_from(_file: object, name: str) -> Source:
+        opened.append(name)
+        return Source(name, "a <-> b\n")
+
+    monkeypatch.setattr(library, "read_from", read_from)
+    for each in ("/dev/null", "-"):
+        assert CliRunner().invoke(cli, ["fmt", "--check", each]).exit_code == 0
+    assert CliRunner().invoke(cli, ["check", "-"]).exit_code == 0
+    assert opened == ["/dev/null", "<stdin>", "<stdin>"]
