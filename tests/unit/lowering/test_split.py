@@ -100,6 +100,8 @@ def test_what_is_computed_brings_its_arguments(tmp_path):
         ((1, 1, 1), [(0, 1, 2)]),
         ((_WORTH, 1, 1), [(0,), (1, 2)]),
         ((1, _WORTH, 1), [(0,), (1,), (2,)]),
+        ((_WORTH - 1, 1, 1), [(0, 1), (2,)]),
+        ((_WORTH, _WORTH - 1, 1), [(0,), (1, 2)]),
         ((3 * _WORTH, 2 * _WORTH, 0), [(0,), (1,), (2,)]),
     ],
 )

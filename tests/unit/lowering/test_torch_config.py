@@ -153,3 +153,51 @@ def test_what_several_lines_put_into_one_file_is_all_there(tmp_path: Path) -> No
     tensormap.apply(mapping, tmp_path / "a", tmp_path / "back", to="b")
     assert json.loads((tmp_path / "back" / "config.json").read_text()) == config
     assert read_safetensors(tmp_path / "back").keys() == {"v", "w"}
+
+
+@pytest.mark.parametrize(
+    ("held", "at"),
+    [
+        ({"args": {"hidden": 2, "deep": {"x": 3}}}, "args"),
+        ({"args": Namespace(hidden=2, deep={"x": 3})}, "args"),
+        ({"run": {"args": {"hidden": 2, "deep": {"x": 3}}}}, "run.args"),
+        ({"run": {"args": Namespace(hidden=2, deep={"x": 3}), "other": 9}}, "run.args"),
+    ],
+)
+def test_a_config_beside_the_tensors_is_read(held: dict[str, Any], at: str, tmp_path: Path) -> None:
+    text = f"""
+mapping a <-> b
+side a {{
+    files "x*.pt" at model
+    config "x*.pt" at {at}
+}}
+config {{
+    e = hidden <-> width
+        deep.x <-> deep.y
+}}
+w [(e f)] <-> v [e f]
+"""
+    torch.save({"model": {"w": torch.arange(6.0)}, **held}, tmp_path / "x0.pt")
+    torch.save({"model": {}, "args": {"hidden": 3}, "run": {"args": {"hidden": 3}}}, tmp_path / "y0.pt")
+    tensormap.apply(tensormap.loads(text), tmp_path, tmp_path / "out", to="b")
+    assert read_safetensors(tmp_path / "out")["v"].tensor().shape == (2, 3)
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == {"width": 2, "deep": {"y": 3}}
+
+
+def test_a_config_under_another_key_is_none(tmp_path: Path) -> None:
+    text = """
+mapping a <-> b
+side a {
+    files "x.pt" at model
+    config "x.pt" at args
+}
+config {
+    e = hidden <-> width
+}
+w [e] <-> v [e]
+"""
+    torch.save(
+        {"model": {"w": torch.arange(6.0)}, "arguments": {"hidden": 3}, "args2": {"hidden": 3}}, tmp_path / "x.pt"
+    )
+    plan = tensormap.plan(tensormap.loads(text), tmp_path, to="b")
+    assert [each.shape for each in plan.outputs[0].tensors] == [(6,)]

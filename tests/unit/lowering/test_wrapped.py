@@ -46,3 +46,10 @@ def test_what_only_has_other_names_is_no_wrapper(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as error:
         tensormap.plan(tensormap.loads(RULE), tmp_path)
     assert error.value.diagnostics[0].slug == "wrong-model"
+
+
+def test_where_some_names_are_known_the_others_are_only_unknown(tmp_path: Path) -> None:
+    torch.save(TENSORS | {"module.a.0": torch.ones(2, 3)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError) as error:
+        tensormap.plan(tensormap.loads(RULE), tmp_path, to="right")
+    assert [each.slug for each in error.value.diagnostics] == ["unclaimed-tensor"]
