@@ -157,8 +157,7 @@ def _unclosed(source: Source, start: int, end: int, seen: str, width: int = 0) -
     text = source.text
     bracket = text[start]
     if bracket != "{" and (declaration := _DECLARATION.search(text, text.find("\n", start, end) + 1 or end, end)):
-        end = text.rfind("\n", 0, declaration.start() + 1)
-        end, width, seen = len(text[:end].rstrip()), 0, "the line ends here"
+        end, width, seen = len(text[: declaration.start()].rstrip()), 0, "the line ends here"
     what = "hole" if bracket == "{" and "\n" not in text[start:end].rstrip() and seen == "the line ends here" else ""
     message = f"this {what or f'`{bracket}`'} is not closed"
     if end > 0 and text[end - 1 : end] == "\r":

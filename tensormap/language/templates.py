@@ -15,7 +15,7 @@ from tensormap.language.syntax import Hole, Integer, Name, Template
 MAX_NAME = 4096
 MAX_HOLE = 256
 
-_SIMPLE = re.compile(r"[ \t]*(?:([A-Za-z_][A-Za-z0-9_]*)|(0|[1-9][0-9]{0,17}))[ \t]*(?::0([1-9])[ \t]*)?\Z")
+_SIMPLE = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*|0|[1-9][0-9]{0,17})[ \t]*(?::0([1-9])[ \t]*)?\Z")
 _PIECE = re.compile(r"\{([^{}]*)\}|[^{}]+|[{}]")
 
 ReadHole = Callable[[str, int], tuple[Hole | None, list[Diagnostic]]]
@@ -56,10 +56,10 @@ class Templates:
 
     def _hole(self, inside: str, span: Span) -> Hole:
         if simple := _SIMPLE.match(inside):
-            group = 1 if simple[1] else 2
-            place = Span(self.source, span.start + 1 + simple.start(group), span.start + 1 + simple.end(group))
-            value = Name(simple[1], place) if simple[1] else Integer(int(simple[2]), place)
-            return Hole(value, int(simple[3] or 0), span)
+            word = simple[1]
+            place = Span(self.source, span.start + 1 + simple.start(1), span.start + 1 + simple.end(1))
+            value = Integer(int(word), place) if word.isdigit() else Name(word, place)
+            return Hole(value, int(simple[2] or 0), span)
         if not inside.strip():
             self._refuse("syntax", "this hole is empty", span, "", "write an index into it, as in `{i}`")
         elif len(inside) > MAX_HOLE:

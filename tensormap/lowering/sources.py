@@ -348,8 +348,7 @@ def _config(
             headers = (base / file if base.is_dir() else base,) if values else ()
         elif line.at is not None:
             merged.update(_embedded(line, objects))
-    if paths:
-        merged.update(read_config(paths))
+    merged.update(read_config(paths))
     return (*headers, *paths), merged
 
 
