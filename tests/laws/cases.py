@@ -33,6 +33,7 @@ class Form:
     drop: str | None = None
     copy: tuple[str, str] | None = None  # a tensor, and the name of another one of its kind
     dtype: str | None = None  # of all tensors
+    without: tuple[str, ...] = ()  # keys of the config
 
 
 UNTIED = {"tie_word_embeddings": False}
@@ -103,6 +104,38 @@ FORMS = (
     ),
     Form("t5-t5x-relu", "own-head", config=UNTIED, copy=("shared.weight", "lm_head.weight")),
 )
+KINDS, ATTENTION = "mlp_layer_types", "layer_types"
+
+COUNTED = (
+    Form("axk1-fused-plain", "counted", {"first_k_dense_replace": 1, "moe_layer_freq": 1}, without=(KINDS,)),
+    Form("axk1-fused-mixed-biases", "counted", {"first_k_dense_replace": 0, "moe_layer_freq": 2}, without=(KINDS,)),
+    Form("bailing_hybrid-fused-plain", "counted", without=(KINDS, ATTENTION)),
+    Form("bailing_hybrid-fused-mixed-biases", "counted", without=(ATTENTION,)),
+    Form("cohere2_moe-fused-tied", "counted", {"first_k_dense_replace": 0}, without=(KINDS,)),
+    Form("cohere2_moe-fused-untied-biases", "counted", {"first_k_dense_replace": 1}, without=(KINDS,)),
+    Form("deepseek_v32-fused-plain", "counted", without=(KINDS,)),
+    Form("exaone_moe-fused-plain", "counted", without=(KINDS,)),
+    Form("glm4_moe_lite-fused-plain", "counted", without=(KINDS,)),
+    Form("glm_moe_dsa-fused-plain", "counted", without=(KINDS, "indexer_types")),
+    Form("glm_moe_dsa-fused-biases-shared-indexers", "counted", without=(KINDS, "indexer_types")),
+    Form("hy_v3-fused-plain", "counted", without=(KINDS,)),
+    Form("kimi_linear-fused-plain", "counted", {"first_k_dense_replace": 1}, without=(KINDS, ATTENTION)),
+    Form(
+        "kimi_linear-fused-biases",
+        "listed",
+        {"linear_attn_config": {"full_attn_layers": [1, 3], "kda_layers": [2]}},
+        without=(ATTENTION,),
+    ),
+    Form("laguna-fused-plain", "counted", without=(KINDS,)),
+    Form("mimo_v2_flash-fused-seven-layers-biases", "counted", without=(KINDS, ATTENTION)),
+    Form("minimax-fused-plain", "counted", without=(ATTENTION,)),
+    Form("qwen3_5_moe-fused-plain", "counted", {"full_attention_interval": 4}, without=(ATTENTION,)),
+    Form("qwen3_next-fused-plain", "counted", {"full_attention_interval": 4}, without=(ATTENTION,)),
+)
+"""Configs that do not list what layers are, as published ones do not: transformers' classes make the same lists of their numbers
+(`tests/parity/test_configs.py`).
+"""
+
 FURTHER = (
     "deepseek_v32-fused-plain",
     "glm4_moe_lite-fused-plain",
@@ -118,7 +151,7 @@ def cases() -> Mapping[str, tuple[Header, ...]]:
     bundled = library.bundled()
     known = {each.name: each for each in headers() if each.mapping in bundled}
     found: dict[str, list[Header]] = {}
-    forms = (_formed(known[form.of], form) for form in FORMS)
+    forms = (_formed(known[form.of], form) for form in (*FORMS, *COUNTED))
     for each in (*known.values(), *forms, *_tied(tuple(known.values())), *_further(known)):
         found.setdefault(each.mapping, []).append(each)
     return {name: tuple(each) for name, each in found.items()}
@@ -127,6 +160,13 @@ def cases() -> Mapping[str, tuple[Header, ...]]:
 def recorded(header: Header) -> bool:
     """Say whether a case is a model of the parity tests."""
     return header in headers()
+
+
+def counted() -> Iterator[tuple[Header, Header]]:
+    """Yield models whose configs list what layers are, and the same with configs that count them."""
+    known = {each.name: each for each in headers()}
+    for form in COUNTED:
+        yield known[form.of], _formed(known[form.of], form)
 
 
 def _formed(header: Header, form: Form) -> Header:
@@ -142,7 +182,7 @@ def _formed(header: Header, form: Form) -> Header:
     return replace(
         header,
         name=f"{header.name}-{form.name}",
-        config={**header.config, **form.config},
+        config={key: value for key, value in {**header.config, **form.config}.items() if key not in form.without},
         set={**header.set, **form.set},
         back={**header.back, **form.back},
         tensors=dict(sorted(tensors.items())),

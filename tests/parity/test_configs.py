@@ -18,6 +18,7 @@ from transformers import AutoConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from tensormap.diagnostics import CheckpointError
+from tests.laws.cases import counted
 from tests.laws.headers import Header, headers
 from tests.laws.legs import back_settings, loaded, plan_leg
 from tests.parity.optional import peer
@@ -179,6 +180,15 @@ def test_what_comes_back_means_the_same(name: str, tmp_path: Path) -> None:
     assert not {key: said for key, said in more.items() if key not in MORE.get(name, {})}
     assert not set(OTHER.get(name, {})) - set(changed), "these come back as they were"
     assert not set(MORE.get(name, {})) - set(more), "these are not written"
+
+
+@pytest.mark.parametrize(("listed", "short"), tuple(counted()), ids=lambda each: each.name)
+def test_lists_of_layers_follow_from_numbers(listed: Header, short: Header, tmp_path: Path) -> None:
+    """Forms of the laws that leave such lists out are true of transformers' classes, which make the lists themselves."""
+    gone = [key for key in listed.config if key not in short.config]
+    assert gone
+    made = _read(short.config, tmp_path)
+    assert {key: made[key] for key in gone} == {key: listed.config[key] for key in gone}
 
 
 def _others() -> dict[str, tuple[Header, ...]]:
