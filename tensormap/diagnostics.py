@@ -5,11 +5,18 @@ Knows text and positions only; how a finding looks on a terminal is `render`'s b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning"]
+
+MARK = "\ufdd0"
+"""What a name carries that an included file has for itself, with a number behind it: it tells the name from those of other files.
+It can stand in no name of a mapping file, and no message shows it.
+"""
+_MARKED = re.compile(MARK + "[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +61,32 @@ class Diagnostic:
     severity: Severity = "error"
 
 
+def unmarked(text: str) -> str:
+    """Return a text with names as they are written in their files."""
+    return _MARKED.sub("", text) if MARK in text else text
+
+
+def as_written(found: Diagnostic) -> Diagnostic:
+    """Return a finding with names as they are written in their files."""
+    texts = (found.message, *found.notes, *found.help, *(each.text for each in found.labels))
+    if not any(MARK in each for each in texts):
+        return found
+    return replace(
+        found,
+        message=unmarked(found.message),
+        labels=tuple(replace(each, text=unmarked(each.text)) for each in found.labels),
+        notes=tuple(map(unmarked, found.notes)),
+        help=tuple(map(unmarked, found.help)),
+    )
+
+
 class TensormapError(Exception):
     """The base of every error that tensormap raises about its input; holds all findings of a stage."""
 
     def __init__(self, diagnostics: Diagnostic | Sequence[Diagnostic]) -> None:
         found = (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
-        self.diagnostics: tuple[Diagnostic, ...] = found
-        super().__init__(found)
+        self.diagnostics: tuple[Diagnostic, ...] = tuple(map(as_written, found))
+        super().__init__(self.diagnostics)
 
     def __str__(self) -> str:
         from tensormap.render import render

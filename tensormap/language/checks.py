@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tensormap.diagnostics import Diagnostic, Label, Span
+from tensormap.diagnostics import Diagnostic, Label, Span, as_written, unmarked
 from tensormap.dtypes import BY_NAME
 from tensormap.language import mapping as m
 from tensormap.language import sense, syntax
@@ -47,7 +47,7 @@ def laws(mapping: m.Mapping) -> list[Diagnostic]:
     for law in LAWS:
         found.extend(law(mapping))
     found.extend(meetings(mapping).errors)
-    return sorted(found, key=lambda each: each.labels[0].span.start if each.labels else -1)
+    return sorted(map(as_written, found), key=lambda each: each.labels[0].span.start if each.labels else -1)
 
 
 def check(mapping: m.Mapping) -> Findings:
@@ -87,7 +87,7 @@ def _left(mapping: m.Mapping, met: Meetings) -> tuple[str, ...]:
     left.append("coverage: every source tensor is read by one rule, and no tensor that a rule reads is missing")
     if mapping.requirements:
         left.append(f"{len(mapping.requirements)} `require`s hold")
-    left.extend(met.open)
+    left.extend(map(unmarked, met.open))
     if any(_virtual(rule) for rule in mapping.rules):
         left.append("virtual tensors: both their layouts have the same sizes")
     return tuple(left)

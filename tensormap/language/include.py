@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tensormap.diagnostics import Diagnostic, Label
+from tensormap.diagnostics import MARK, Diagnostic, Label
 from tensormap.language import syntax
 from tensormap.language.functions import GENERATORS
 from tensormap.language.parser import parse_template
@@ -49,10 +49,10 @@ def include(tree: syntax.File, use: syntax.Use, number: int) -> Included:
         if isinstance(value, syntax.Name):
             renames[name] = value.text
         else:
-            renames[name] = f"{name}~{number}"
+            renames[name] = f"{name}{MARK}{number}"
             lets.append(syntax.Let(renames[name], value, use.span))
     kept = _params(tree.statements)
-    rename = _Rename(renames, kept, f"~{number}")
+    rename = _Rename(renames, kept, f"{MARK}{number}")
     body = tuple(
         rename.node(each)
         for each in tree.statements

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from tensormap.diagnostics import Span
+from tensormap.diagnostics import Span, unmarked
 from tensormap.language import mapping as m
 from tensormap.language.expressions import names
 from tensormap.language.functions import EXACT
@@ -29,7 +29,7 @@ def losses(mapping: m.Mapping) -> tuple[Loss, ...]:
     found: list[Loss] = []
     for rule in mapping.rules:
         found.extend(of_rule(mapping, rule))
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(replace(each, text=unmarked(each.text)) for each in found))
 
 
 def of_rule(mapping: m.Mapping, rule: m.Rule) -> list[Loss]:

@@ -223,7 +223,7 @@ class Side:
 @dataclass(frozen=True, slots=True)
 class Mapping:
     """A whole mapping. `derived` holds sizes that are not polynomials, by the name they have in polynomials; `sums` those that are
-    sums over the positions of an index: (index, inner size).
+    sums over the positions of an index: (index, inner size). `included` are the paths of the included files, by their number.
     """
 
     name: str
@@ -239,6 +239,7 @@ class Mapping:
     rules: tuple[Rule, ...]
     externs: Map[str, Extern]
     canonical: str
+    included: tuple[str, ...] = ()
 
     @property
     def inverse(self) -> Mapping:

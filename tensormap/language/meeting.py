@@ -97,7 +97,7 @@ def meetings(mapping: m.Mapping) -> Meetings:
                             found = _same(one, other, mapping.sides[side].name)
                             errors[found.labels[0].span, found.labels[-1].span] = found
                         else:
-                            undecided[f"names: `{other.template}` and `{one.template}` do not meet"] = None
+                            undecided[_undecided(one, other)] = None
     return Meetings(apart, tuple(errors.values()), tuple(undecided))
 
 
@@ -139,6 +139,13 @@ def _too_many(family: list[_Use], side: str) -> Diagnostic:
         (Label(one.tensor.span, f"one of {len(family)}"), Label(other.tensor.span, f"`{other.template}`", False)),
         help=("number them with an index",),
     )
+
+
+def _undecided(one: _Use, other: _Use) -> str:
+    first, second = str(other.template), str(one.template)
+    if first == second:
+        return f"names: the conditions of two rules for `{first}` exclude each other"
+    return f"names: `{first}` and `{second}` do not meet"
 
 
 def _same(one: _Use, other: _Use, side: str) -> Diagnostic:

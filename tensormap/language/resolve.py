@@ -78,7 +78,7 @@ class _Resolver:
         self.config: list[m.ConfigRule] = []
         self.requirements: list[m.Requirement] = []
         self.when_count = 0
-        self.include_count = 0
+        self.included: list[str] = []
         self.resolving: list[str] = []
         self.room = Room()
         self.words = 0
@@ -113,6 +113,7 @@ class _Resolver:
             rules=tuple(self.rules),
             externs=self.scope.externs,
             canonical=print_file(tree) + "".join(self.included_texts),
+            included=tuple(self.included),
         )
 
     included_texts: tuple[str, ...] = ()
@@ -134,11 +135,11 @@ class _Resolver:
                     if source.name in chain or len(chain) > 16:
                         self._fail("include-cycle", f"`{path}` includes itself", span, "this leads back here")
                         continue
-                    self.include_count += 1
+                    self.included.append(path)
                     self._count(source, span)
                     tree = parse(source)
                     self.included_texts = (*self.included_texts, print_file(tree))
-                    inner: Included = include(tree, each, self.include_count)
+                    inner: Included = include(tree, each, len(self.included))
                     self.found.extend(inner.found)
                     body = self._expand(inner.scope.statements, (*chain, source.name))
                     out.append(replace(inner.scope, statements=body))

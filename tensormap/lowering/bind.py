@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensormap.checkpoints.catalog import Catalog
-from tensormap.diagnostics import Diagnostic, Label, MappingError
+from tensormap.diagnostics import MARK, Diagnostic, Label, MappingError, unmarked
 from tensormap.language import mapping as m
 from tensormap.language.expressions import names as names_in
 from tensormap.language.layout import atoms
@@ -58,7 +58,7 @@ def bind(
     catalog = interpret(mapping, catalog)
     names = Names.of(catalog.tensors.values())
     state = State(mapping, catalog, names, Known(mapping, sizes=_least_sizes(mapping)), trust)
-    state.configured = bool(config)
+    state.config = config
     _settings(state, settings)
     for name, value in (preset or {}).items():
         state.known.values.setdefault(name, value)
@@ -67,7 +67,7 @@ def bind(
         pass
     conclude(state)
     rules = tuple(rule for rule in mapping.rules if active(rule.guards, state.known) is not False)
-    return Bound(mapping, catalog, names, state.known, rules, config, config_name, tuple(state.notes))
+    return Bound(mapping, catalog, names, state.known, rules, config, config_name, tuple(map(unmarked, state.notes)))
 
 
 def _step(state: State, config: Map[str, Any], config_name: str) -> bool:
@@ -87,6 +87,7 @@ def _settings(state: State, settings: Map[str, Any]) -> None:
     mapping, known = state.mapping, state.known
     findings: list[Diagnostic] = []
     allowed = _dimensions(mapping)
+    settings = {each: value for name, value in settings.items() for each in _meant(name, allowed, mapping) or (name,)}
     least = known.sizes
     for name, value in settings.items():
         state.set_by_user.add(name)
@@ -105,12 +106,13 @@ def _settings(state: State, settings: Map[str, Any]) -> None:
                 )
             known.put(name, text)
         elif param is None and name not in allowed:
-            hint = did_you_mean(name, (*mapping.params, *sorted(allowed)))
+            names = tuple(dict.fromkeys([*mapping.params, *sorted(map(unmarked, allowed))]))
+            hint = did_you_mean(name, names)
             findings.append(
                 Diagnostic(
                     "unknown-setting",
                     f"the mapping has no param or dimension `{name}`",
-                    notes=(f"it has {', '.join(dict.fromkeys([*mapping.params, *sorted(allowed)])) or 'none'}",),
+                    notes=(f"it has {', '.join(names) or 'none'}",),
                     help=(f"did you mean `{hint}`?",) if hint else (),
                 )
             )
@@ -127,6 +129,20 @@ def _settings(state: State, settings: Map[str, Any]) -> None:
             known.put(name, value)
     if findings:
         raise MappingError(findings)
+
+
+def _meant(name: str, allowed: set[str], mapping: m.Mapping) -> tuple[str, ...]:
+    """Return what a setting is for: a name of the mapping, or else of the files that it includes, with the path of one before it or
+    without. None where there is no such name.
+    """
+    if name in mapping.params or name in allowed:
+        return (name,)
+    path, _, own = name.rpartition(":")
+    return tuple(
+        each
+        for each in sorted(allowed)
+        if MARK in each and unmarked(each) == own and path in ("", mapping.included[int(each.partition(MARK)[2]) - 1])
+    )
 
 
 def _is_size(value: Any, least: int) -> bool:
@@ -170,4 +186,4 @@ def _dimensions(mapping: m.Mapping) -> set[str]:
     for value in (*mapping.lets.values(), *mapping.derived.values()):
         found.update(names_in(value))
     found.update(name.partition("[")[0] for name in tuple(found) if name.endswith("]"))
-    return {name for name in found if name.replace("~", "_").isidentifier()} - set(mapping.lets)
+    return {name for name in found if unmarked(name).isidentifier()} - set(mapping.lets)

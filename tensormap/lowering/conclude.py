@@ -19,8 +19,8 @@ from tensormap.language.printer import print_expression
 from tensormap.lowering.evidence import OVERRULED
 from tensormap.lowering.solve import Contradiction
 from tensormap.lowering.state import State, active, position_names, undecided
+from tensormap.lowering.unsaid import choice, open_sizes, unknown_values
 
-_SHOWN = 5  # rules that depend on what a config would say
 MOST_PLACES = 100_000
 """How many positions a requirement is tried at."""
 
@@ -49,7 +49,7 @@ def conclude(state: State) -> None:
         raise MappingError(missing)
     open_names = _open(state)
     if open_names:
-        raise CheckpointError(_underdetermined(open_names, state))
+        raise CheckpointError(open_sizes(open_names, state))
 
 
 def _overruled(each: Contradiction) -> bool:
@@ -134,52 +134,32 @@ def _choices(state: State) -> list[Diagnostic]:
             if isinstance(value, Missing):
                 for name in value.names:
                     needed.setdefault(name, rule)
+    needed = _causes(needed, state)
     found: list[Diagnostic] = []
     unsaid = {name: rule for name, rule in needed.items() if name not in state.mapping.params}
-    if len(unsaid) > 1 and not state.configured:
-        found.append(_unsaid(unsaid))
-        unsaid = {}
-    for name, rule in needed.items():
-        param = state.mapping.params.get(name)
-        if name in unsaid:
-            found.append(
-                Diagnostic(
-                    "unknown-value",
-                    f"nothing says what `{name}` is, and a condition depends on it",
-                    (Label(rule.span, "this rule holds or not by it"),),
-                    help=(f"set it: `--set {name}=...`" + _or_config(state),),
-                )
-            )
-        elif param is not None:
-            choices = " or ".join(f"`--set {name}={variant}`" for variant in param.variants) or f"`--set {name}=...`"
-            what = f": {param.text}" if param.text else ""
-            found.append(
-                Diagnostic(
-                    "choice-needed",
-                    f"`{name}` must be chosen{what}",
-                    (Label(param.span, "the source does not tell its variants apart"),),
-                    help=(f"say {choices}",),
-                )
-            )
+    if unsaid:
+        found.append(unknown_values(unsaid, state))
+    params = (state.mapping.params.get(name) for name in needed)
+    found.extend(choice(param, state) for param in params if param is not None)
     return found
 
 
-def _unsaid(unsaid: Map[str, m.Rule]) -> Diagnostic:
-    """Report the values that a config would have said, where none was found: that is one thing that is missing."""
-    shown = ", ".join(f"`{name}`" for name in unsaid)
-    labels = tuple(Label(rule.span, f"depends on `{name}`", k == 0) for k, (name, rule) in enumerate(unsaid.items()))
-    settings = " ".join(f"--set {name}=..." for name in unsaid)
-    return Diagnostic(
-        "unknown-value",
-        f"no config was found beside the source, and nothing else says what {shown} are; conditions depend on them",
-        labels[:_SHOWN],
-        help=("`--config FILE` names the config", f"or set each: `{settings}`"),
-    )
-
-
-def _or_config(state: State) -> str:
-    """Point at the config, where none was found."""
-    return "" if state.configured else "; no config was found beside the source, `--config FILE` names one"
+def _causes(needed: Map[str, m.Rule], state: State) -> dict[str, m.Rule]:
+    """Replace the params whose defaults wait for other values by these."""
+    found: dict[str, m.Rule] = {}
+    waiting = dict(needed)
+    seen: set[str] = set()
+    while waiting:
+        name = next(iter(waiting))
+        rule = waiting.pop(name)
+        seen.add(name)
+        param = state.mapping.params.get(name)
+        value = state.known.evaluate(param.default) if param is not None and param.default is not None else None
+        if isinstance(value, Missing):
+            waiting.update({each: rule for each in value.names if each not in seen})
+        else:
+            found[name] = rule
+    return found or dict(needed)
 
 
 def _open(state: State) -> dict[str, m.Rule]:
@@ -231,45 +211,3 @@ def _present(rule: m.Rule, state: State) -> bool:
                 if state.names.groups.get(shape.text):
                     return True
     return False
-
-
-def _underdetermined(names: Map[str, m.Rule], state: State) -> list[Diagnostic]:
-    """Report the open dimensions rule by rule, with what is known of them and what would settle them."""
-    groups: dict[int, list[str]] = {}
-    for name, rule in names.items():
-        groups.setdefault(rule.number, []).append(name)
-    found: list[Diagnostic] = []
-    for members in groups.values():
-        shown = ", ".join(f"`{name}`" for name in members)
-        settings = " ".join(f"--set {name}=..." for name in members)
-        which = "set it" if len(members) == 1 else "set them, but for what follows from the others"
-        found.append(
-            Diagnostic(
-                "underdetermined",
-                f"nothing determines {shown}",
-                (Label(names[members[0]].span, "needed here"),),
-                tuple(f"known: {fact}" for fact in _facts(members, state)),
-                (f"{which}: `{settings}`" + (_or_config(state) or ", or give a config that says it"),),
-            )
-        )
-    return found
-
-
-def _facts(names: list[str], state: State) -> list[str]:
-    """List what is known of open dimensions: products with a value, and sizes that were seen."""
-    wanted = set(names)
-    facts: dict[str, None] = {}
-    for free in state.solution.free if state.solution is not None else ():
-        if free.value is not None and wanted & {name for name, _ in free.monomial}:
-            facts[str(free)] = None
-    for each in state.equations:
-        size = each.size.substitute(
-            {
-                name: value
-                for name in each.size.dimensions
-                if name not in wanted and (value := state.known.dimension(name)) is not None
-            }
-        )
-        if wanted & set(size.dimensions) and len(size.terms) > 1:
-            facts[f"{size} = {each.value} ({each.witness.text})"] = None
-    return list(facts)[:4]

@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from tensormap.checkpoints import config as configs
-from tensormap.diagnostics import Diagnostic, Label, MappingError
+from tensormap.diagnostics import Diagnostic, Label, MappingError, unmarked
 from tensormap.language import mapping as m
 from tensormap.language.expressions import Missing, evaluate, invert, keys, nested
 from tensormap.language.printer import print_expression
@@ -54,7 +54,7 @@ def written_config(bound: Bound, extra: Map[str, Any]) -> tuple[dict[str, Any], 
     finally:
         bound.known.values.clear()
         bound.known.values.update(held)
-    return config, tuple(notes)
+    return config, tuple(map(unmarked, notes))
 
 
 def _with_rest(written: Map[str, Any], bound: Bound) -> dict[str, Any]:

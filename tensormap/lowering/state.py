@@ -29,7 +29,7 @@ class State:
     findings: list[Diagnostic] = field(default_factory=list)
     inferred: set[str] = field(default_factory=set)
     set_by_user: set[str] = field(default_factory=set)
-    configured: bool = True
+    config: Map[str, Any] = field(default_factory=dict)
     config_done: set[int] = field(default_factory=set)
     generated: set[int] = field(default_factory=set)
     joined: set[int] = field(default_factory=set)

@@ -77,3 +77,22 @@ def test_replicas_and_conditions_of_an_included_file(tmp_path: Path) -> None:
     assert list(mapping.convert(tensors, "right")) == ["v"]
     assert list(mapping.convert(tensors, "right", set={"scale": 3})) == ["u"]
     assert sorted(mapping.convert({"v": np.arange(3.0)}, "left")) == ["w.0", "w.1"]
+
+
+def test_no_message_shows_how_names_of_included_files_are_told_apart(tmp_path: Path) -> None:
+    using = 'use "one.tmap" with left = "a."\nuse "two.tmap" with left = "c."\n'
+    with pytest.raises(MappingError) as caught:
+        _load(tmp_path, using, one="w.{i} [h e] <-> v [e h]\n", two="w [h h] <-> u [h k]\n")
+    messages = [each.message for each in caught.value.diagnostics]
+    assert messages[0] == "`i` stands on the left and not on the right"
+    assert "`h` stands twice in one tensor" in messages
+    assert "\ufdd0" not in str(caught.value)
+
+
+def test_check_shows_names_as_they_are_written(tmp_path: Path) -> None:
+    one = 'param old in yes, no = no\nindex i < n\nwhen old == "yes" {\n    w.{i} [h] <-> v.{i} [h]\n    '
+    one += "q.{i} [h] -> _\n} else {\n    w.{i} [h] <-> u.{i} [h]\n}\n"
+    findings = _load(tmp_path, 'use "one.tmap" with left = "a."\n', one=one).check()
+    lost = [each.text for each in findings.losses["right"]]
+    assert lost == ["`a.q.{i}` is dropped"]
+    assert not [each for each in (*findings.left, *findings.proved) if "\ufdd0" in each]

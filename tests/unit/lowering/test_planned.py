@@ -136,7 +136,7 @@ def test_planned(case: str, tmp_path: Path) -> None:
     assert _planned(tensormap.plan(tensormap.loads(text), source, to=to, set=settings)) == expected
 
 
-UNSAID = "no config was found beside the source, and nothing else says what `h`, `k` are; conditions depend on them"
+UNSAID = "nothing says what `h`, `k` are, and conditions depend on them"
 
 REFUSED: dict[str, tuple[str, Shapes, dict[str, Any] | None, str | None, dict[str, Any], list[tuple[str, str]]]] = {
     "one config is missing, not two values": (
@@ -161,10 +161,7 @@ REFUSED: dict[str, tuple[str, Shapes, dict[str, Any] | None, str | None, dict[st
         {"other": 1},
         "right",
         {},
-        [
-            ("unknown-value", "nothing says what `h` is, and a condition depends on it"),
-            ("unknown-value", "nothing says what `k` is, and a condition depends on it"),
-        ],
+        [("unknown-value", UNSAID)],
     ),
     "a param without a value": (
         'param k "how many there are"\nx [e] <-> y [e] when k > 2\n',
