@@ -54,6 +54,51 @@ def test_words(text: str, count: int) -> None:
     assert words(Source("m.tmap", text)) == count
 
 
+CONTROL, INVISIBLE = "a control character cannot", "an invisible character cannot"
+TURNING = "a bidirectional control character would"
+CHARACTERS = {
+    "a NUL byte cannot": (0x00,),
+    CONTROL: (0x01, 0x08, 0x0B, 0x0C, 0x0E, 0x1F, 0x7F, 0x80, 0x9F),
+    "a carriage return without": (0x0D,),
+    INVISIBLE: (0xAD, 0x200B, 0x200D, 0x2028, 0x2029, 0x2060, 0x2065, 0x206A, 0x206F, 0xFEFF, 0xFFF9, 0xFFFF),
+    TURNING: (0x061C, 0x200E, 0x200F, 0x202A, 0x202E, 0x2066, 0x2069),
+    "the file is not valid UTF-8": (0xD800, 0xDFFF),
+}
+
+
+@pytest.mark.parametrize(("code", "says"), [(code, says) for says, codes in CHARACTERS.items() for code in codes])
+def test_characters_that_nobody_sees(code: int, says: str) -> None:
+    with pytest.raises(MappingError) as caught:
+        scan(Source("m.tmap", f"a {chr(code)} b"))
+    (finding,) = caught.value.diagnostics
+    assert finding.slug == "bad-character"
+    assert finding.message.startswith(says)
+    assert finding.labels[0].text == f"U+{code:04X}"
+
+
+@pytest.mark.parametrize(
+    "code", [0x09, 0x7E, 0xA0, 0x200A, 0x2010, 0x2027, 0x202F, 0x205F, 0x2070, 0xE000, 0xFFF8, 0x10000]
+)
+def test_characters_beside_them(code: int) -> None:
+    assert _slugs(f"a {chr(code)} b") == []
+
+
+LARGEST = (1 << 63) - 1
+
+
+@pytest.mark.parametrize(
+    "number", ["1.0e-400", "1.0e-0000000400", "1.0e0", "0.0e400", "1.7e308", f"{LARGEST}", f"000{LARGEST}"]
+)
+def test_numbers_that_can_be_written(number: str) -> None:
+    assert parse(Source("m.tmap", f"let x = {number}")).statements
+
+
+@pytest.mark.parametrize("number", ["1.0e-401", "1.0e-1000", "0.0e401", "1.8e308", f"{LARGEST + 1}", f"00{LARGEST}0"])
+def test_numbers_that_cannot(number: str) -> None:
+    with pytest.raises(MappingError):
+        parse(Source("m.tmap", f"let x = {number}"))
+
+
 def test_ten_findings_are_enough() -> None:
     with pytest.raises(MappingError) as caught:
         scan(Source("m.tmap", "\u200b " * 12))

@@ -255,6 +255,48 @@ def test_changes(put: Callable[[dict[str, Any], Any], None], new: Any, says: str
     assert refused(json.dumps(value)).startswith(says)
 
 
+@pytest.mark.parametrize(
+    ("put", "new"),
+    [
+        (at("outputs", 0, "offsets"), [976, 996]),
+        (at("outputs", 0, "pieces"), [[996, "xxxx"], [1000, ""]]),
+        (at("outputs", 0, "checksums"), [[995, 5, [996, 0]], [1000, 0, []]]),
+        (at("inputs", 4, 8), ["f", [[3, []]]]),
+        (at("outputs", 0, "steps", 0, 2, 0), 5),
+        (at("outputs", 0, "steps", 0, 3, 0), 1),
+        (at("outputs", 0, "steps", 5, 3), ["operand", 1]),
+        (at("inputs", 5, 2), [2, 64]),
+        (at("sources", 0, 1), 0),
+        (at("sources", 0, 0), "a/b..c/.d"),
+    ],
+)
+def test_what_just_fits_is_read(put: Callable[[dict[str, Any], Any], None], new: Any) -> None:
+    value = json.loads(plan_json.dump(made()))
+    put(value, new)
+    del value["sha256"]
+    text = plan_json.sealed(json.dumps(value))
+    again = json.loads(plan_json.dump(plan_json.load(text)))
+    assert {key: each for key, each in again.items() if key != "sha256"} == value
+
+
+@pytest.mark.parametrize(
+    ("put", "new", "says"),
+    [
+        (at("outputs", 0, "offsets"), [977, 996], "a tensor leaves its file"),
+        (at("outputs", 0, "pieces"), [[997, "xxxx"]], "a piece leaves its file"),
+        (at("outputs", 0, "checksums"), [[996, 5, []]], "a checksum leaves its file"),
+        (at("inputs", 4, 8), ["f", [[5, []]]], "an input is computed from one that does not stand before "),
+        (at("outputs", 0, "steps", 5, 3), ["operand", -1], ""),
+        (at("verifications", 0, 2), ["operand", 1], "a formula names an operand "),
+        (at("verifications", 0, 3, 0), 6, "a region is of no tensor of the plan, "),
+    ],
+)
+def test_what_just_does_not_fit_is_refused(put: Callable[[dict[str, Any], Any], None], new: Any, says: str) -> None:
+    value = json.loads(plan_json.dump(made()))
+    put(value, new)
+    assert refused(json.dumps(value)).startswith(says)
+
+
 def unsealed(text: str) -> str:
     with pytest.raises(CheckpointError) as caught:
         plan_json.load(text)

@@ -168,6 +168,36 @@ def test_no_files_of_any_form(tmp_path: Path) -> None:
     assert finding.notes == ("looked for `model.safetensors`, `part*.safetensors`",)
 
 
+def test_files_under_a_condition_on_a_number_may_be_away(tmp_path: Path) -> None:
+    text = """
+mapping a <-> b
+param n = 1
+side a {
+    files "model.safetensors"
+    files "more.safetensors" as m. when n > 1
+}
+w [e] <-> v [e]
+m.w [e] <-> u [e] optional
+"""
+    _vector(tmp_path / "a" / "model.safetensors", 5)
+    plan = tensormap.plan(tensormap.loads(text), tmp_path / "a", to="b")
+    assert [each.name for each in plan.outputs[0].tensors] == ["v"]
+    _vector(tmp_path / "a" / "more.safetensors", 6)
+    plan = tensormap.plan(tensormap.loads(text), tmp_path / "a", to="b", set={"n": 2})
+    assert [each.name for each in plan.outputs[0].tensors] == ["v", "u"]
+
+
+def test_all_files_of_a_form_are_there_or_it_is_not_that_form(tmp_path: Path) -> None:
+    text = FORMS.replace(
+        'when form == "several"\n}', 'when form == "several"\n    files "ends.safetensors" when form == "several"\n}', 1
+    )
+    _vector(tmp_path / "a" / "part0.safetensors")
+    assert _refused(text, tmp_path / "a")[0] == "no-files"
+    save_file({"p1.w": np.full(6, 1, np.float32)}, tmp_path / "a" / "ends.safetensors")
+    plan = tensormap.plan(tensormap.loads(text), tmp_path / "a", to="b")
+    assert [each.shape for each in plan.outputs[0].tensors] == [(12,)]
+
+
 def test_a_name_that_two_files_give(tmp_path: Path) -> None:
     text = 'mapping a <-> b\nside a {\n    files "*.safetensors"\n}\nw [e] <-> v [e]\n'
     _vector(tmp_path / "a" / "x.safetensors")
