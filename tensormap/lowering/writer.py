@@ -381,7 +381,7 @@ class Writer:
         formula = formulas.backward(content.formula, formula, known, place)
         for name in self.spread:
             if (count := self._count(name, self.pair.right, content)) > 1:
-                whole_shares(draft.name, [each.dtype for each in sources if each is not None], self.rule)
+                whole_shares(draft.name, draft.dtype, self.rule)
                 formula = plan.Function("/", (formula, plan.Scalar(count)))
         if not all(isinstance(each, plan.Region) for each in operands):
             self._compose(draft, boxed, operands, formula, target)
@@ -625,13 +625,10 @@ class Writer:
                 self.run.verifications.append(plan.Verify(meeting.sizes, spots, formula, expected, where, ulps))
 
 
-def whole_shares(name: str, dtypes: Sequence[str | None], rule: m.Rule) -> None:
-    """Refuse to write equal shares of whole numbers, which have none."""
-    whole = next(
-        (each for each in dtypes if each is not None and BY_NAME[each].kind in ("integer", "unsigned", "bool")), None
-    )
-    if whole is not None:
-        message = f"`{name}` would be a share of `{whole}`, and whole numbers have no equal shares"
+def whole_shares(name: str, dtype: str | None, rule: m.Rule) -> None:
+    """Refuse to write equal shares as whole numbers, which have none."""
+    if dtype is not None and BY_NAME[dtype].kind in ("integer", "unsigned", "bool"):
+        message = f"`{name}` would be a share of `{dtype}`, and whole numbers have no equal shares"
         raise CheckpointError(Diagnostic("integer-shares", message, (Label(rule.span, "added up when read"),)))
 
 

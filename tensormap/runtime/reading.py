@@ -229,7 +229,7 @@ class Reader:
         formula = formulas.backward(right.formula, formula, known, place)
         for index in link.spread:
             if (count := self._spread_count(link, index)) > 1:
-                whole_shares(name, dtypes, link.rule)
+                whole_shares(name, dtype, link.rule)
                 formula = plan.Function("/", (formula, plan.Scalar(count)))
         if isinstance(formula, plan.Operand) and dtypes[formula.index] == dtype:
             return raws[formula.index]

@@ -134,6 +134,12 @@ def test_a_check_computes_before_it_compares(tmp_path: Path) -> None:
     assert list(_applied(text, {"x": A, "z": 1.5 + 0 * A}, "right", tmp_path)) == ["y"]
 
 
+def test_whole_numbers_have_shares_that_are_no_whole_numbers(tmp_path: Path) -> None:
+    text = f"{REPLICAS.replace(' <->', ' as float32 <->')} by sum"
+    made = _applied(text, {"y": np.array([1, 2, 3])}, "left", tmp_path)
+    assert made["x.0"].tolist() == [0.5, 1.0, 1.5]
+
+
 @pytest.mark.parametrize(
     ("text", "tensors", "slug", "message"),
     [
@@ -142,6 +148,12 @@ def test_a_check_computes_before_it_compares(tmp_path: Path) -> None:
             {"y": np.array([1, 2])},
             "integer-shares",
             "`x.0` would be a share of `int64`, and whole numbers have no equal shares",
+        ),
+        (
+            f"{REPLICAS.replace(' <->', ' as int32 <->')} by sum",
+            {"y": A},
+            "integer-shares",
+            "`x.0` would be a share of `int32`, and whole numbers have no equal shares",
         ),
         (
             "x [a], z [b] <-> y [(a + b)]",
