@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import tensormap
+from tensormap.checkpoints import gguf_blocks
 from tensormap.checkpoints.open import open_checkpoint
 from tensormap.diagnostics import CheckpointError
+from tests.hostile.ggufs import Q8_0, made, record
 
 TEXT = """
 mapping gguf <-> hf
@@ -115,3 +118,16 @@ def test_its_own_output_is_recognised(written: Path, whole: bool) -> None:  # no
 def test_hidden_files_are_not_looked_at(written: Path) -> None:
     (written / "._model.gguf").write_bytes(b"left by some system")
     assert tensormap.plan(tensormap.loads(TEXT), written, "hf").outputs
+
+
+def test_blocks_that_nobody_can_decode_are_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.gguf").write_bytes(made([], [record("c", (3, 64), Q8_0, 0)], bytes(3 * 2 * 34)))
+    mapping = tensormap.loads("c [x y] <-> d [y x]")
+    gguf_blocks.require.cache_clear()
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(CheckpointError) as error:
+        tensormap.plan(mapping, tmp_path / "a.gguf", to="right")
+    assert [each.slug for each in error.value.diagnostics] == ["missing-extra"]
+    gguf_blocks.require.cache_clear()

@@ -184,7 +184,17 @@ w [(e f)] <-> v [e f]
     assert json.loads((tmp_path / "out" / "config.json").read_text()) == {"width": 2, "deep": {"y": 3}}
 
 
-def test_a_config_under_another_key_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "held",
+    [
+        {"arguments": {"hidden": 3}, "args2": {"hidden": 3}},
+        {"args": 3},
+        {"args": None},
+        {"args": ["hidden", 3]},
+        {"args": {"deep": {"hidden": 3}}},
+    ],
+)
+def test_what_is_no_config_says_nothing(held: dict[str, Any], tmp_path: Path) -> None:
     text = """
 mapping a <-> b
 side a {
@@ -196,8 +206,29 @@ config {
 }
 w [e] <-> v [e]
 """
-    torch.save(
-        {"model": {"w": torch.arange(6.0)}, "arguments": {"hidden": 3}, "args2": {"hidden": 3}}, tmp_path / "x.pt"
-    )
+    torch.save({"model": {"w": torch.arange(6.0)}, **held}, tmp_path / "x.pt")
     plan = tensormap.plan(tensormap.loads(text), tmp_path, to="b")
     assert [each.shape for each in plan.outputs[0].tensors] == [(6,)]
+
+
+def test_a_config_deeper_than_what_lies_there_says_nothing(tmp_path: Path) -> None:
+    text = """
+mapping a <-> b
+side a {
+    files "x.pt" at model
+    config "x.pt" at run.args.deep
+}
+config {
+    e = hidden <-> width
+}
+w [e] <-> v [e]
+"""
+    for held in (
+        {"args": Namespace(deep=3)},
+        {"args": Namespace(deep={"hidden": 6})},
+        Namespace(args=None),
+        {"args": 3},
+    ):
+        torch.save({"model": {"w": torch.arange(6.0)}, "run": held}, tmp_path / "x.pt")
+        plan = tensormap.plan(tensormap.loads(text), tmp_path, to="b")
+        assert [each.shape for each in plan.outputs[0].tensors] == [(6,)]
