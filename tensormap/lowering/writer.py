@@ -612,9 +612,12 @@ class Writer:
             ),
         )
         for piece, tensors, inner in held.pieces:
-            if not isinstance(inner, plan.Operand):
-                continue
             for meeting in intersect(piece, read):
+                if not isinstance(inner, plan.Operand):
+                    if inner == formula:
+                        continue  # the same constant on both sides
+                    message = "a virtual tensor that is computed cannot be compared with what a rule says it holds"
+                    raise CheckpointError(Diagnostic("virtual-arithmetic", message, (Label(self.rule.span),)))
                 expected = plan.Region(
                     tensors[inner.index], meeting.one[0][inner.index], tuple(p[inner.index] for p in meeting.one[1])
                 )
