@@ -96,3 +96,44 @@ def test_check_shows_names_as_they_are_written(tmp_path: Path) -> None:
     lost = [each.text for each in findings.losses["right"]]
     assert lost == ["`a.q.{i}` is dropped"]
     assert not [each for each in (*findings.left, *findings.proved) if "\ufdd0" in each]
+
+
+@pytest.mark.parametrize("scale", ["4", "s", "2 * s"])
+def test_a_name_of_a_formula_is_bound(scale: str, tmp_path: Path) -> None:
+    using = f'param s = 4\nuse "one.tmap" with scale = {scale}\n'
+    mapping = _load(tmp_path, using, one="index i < 2\nw.{i} * scale <-> v.{i}\n")
+    found = mapping.convert({f"w.{k}": np.float32([1, 2]) for k in range(2)}, "right")
+    times = 8 if scale == "2 * s" else 4
+    assert [found[f"v.{k}"].tolist() for k in range(2)] == [[times, 2 * times]] * 2
+
+
+def test_numbers_of_a_generator_are_bound(tmp_path: Path) -> None:
+    inner = "param k = 1\nm [n n'] <- causal_mask(n)\np [q] <- arange(-(-n) + k)\nw [n] <-> v [n]\n"
+    mapping = _load(tmp_path, 'use "one.tmap" with left = "a.", right = "b.", n = t\n', one=inner)
+    found = mapping.convert({"b.v": np.float32([1, 2])}, "left")
+    assert sorted(found) == ["a.m", "a.p", "a.w"]
+    assert found["a.m"].tolist() == [[True, False], [True, True]]
+    assert found["a.p"].tolist() == [0, 1, 2]
+
+
+def test_included_files_share_a_param_that_is_the_same(tmp_path: Path) -> None:
+    one = 'param f in old, new = new\nw [e] <-> v [e] when f == "old"\nw [e] <-> u [e] when f == "new"\n'
+    two = 'param f in old, new = new\nx [d] <-> y [d] when f == "old"\nx [d] <-> z [d] when f == "new"\n'
+    mapping = _load(tmp_path, 'use "one.tmap"\nuse "two.tmap"\n', one=one, two=two)
+    tensors = {"w": np.zeros(2), "x": np.zeros(3)}
+    assert sorted(mapping.convert(tensors, "right")) == ["u", "z"]
+    assert sorted(mapping.convert(tensors, "right", set={"f": "old"})) == ["v", "y"]
+    other = two.replace("old, new = new", "new, old = new")
+    found = _findings(tmp_path, 'use "one.tmap"\nuse "two.tmap"\n', one=one, two=other)
+    assert found == [("duplicate-declaration", "`f` is declared twice")]
+    found = _findings(tmp_path, one + "param f in old, new = new\n")
+    assert found == [("duplicate-declaration", "`f` is declared twice")]
+
+
+def test_primes_and_dots_of_an_included_file(tmp_path: Path) -> None:
+    inner = "config {\n    e = hidden.size <-> width\n}\nw [e e'] <-> v [e' e]\n"
+    mapping = _load(tmp_path, 'mapping a <-> b\nuse "one.tmap" with e = d\nx [d] <-> y [d]\n', one=inner)
+    found = mapping.convert({"w": np.float32([[1, 2], [3, 4]]), "x": np.zeros(2)}, "b")
+    assert found["v"].tolist() == [[1, 3], [2, 4]]
+    with pytest.raises(tensormap.TensormapError):
+        mapping.convert({"w": np.zeros((2, 2)), "x": np.zeros(3)}, "b")
