@@ -29,12 +29,12 @@ def losses(mapping: m.Mapping) -> tuple[Loss, ...]:
     found: list[Loss] = []
     for rule in mapping.rules:
         found.extend(of_rule(mapping, rule))
-    return tuple(dict.fromkeys(replace(each, text=unmarked(each.text)) for each in found))
+    return tuple(dict.fromkeys(found))
 
 
 def of_rule(mapping: m.Mapping, rule: m.Rule) -> list[Loss]:
     """List the losses of one rule, read towards the right side."""
-    return [*_rule(rule), *_padding(mapping, rule)]
+    return [replace(each, text=unmarked(each.text)) for each in (*_rule(rule), *_padding(mapping, rule))]
 
 
 def _padding(mapping: m.Mapping, rule: m.Rule) -> list[Loss]:
