@@ -34,9 +34,19 @@ class Form:
     copy: tuple[str, str] | None = None  # a tensor, and the name of another one of its kind
     dtype: str | None = None  # of all tensors
     without: tuple[str, ...] = ()  # keys of the config
+    size: tuple[int, int] | None = None  # what every dimension of one size becomes
 
 
 UNTIED = {"tie_word_embeddings": False}
+
+LLAMA_31 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 
 FORMS = (
     Form("gguf-gpt2-plain", "bare", back={"naming": "bare"}, rename=(r"^transformer\.", "")),
@@ -102,6 +112,23 @@ FORMS = (
         rename=(r"\.q_a_proj\.", ".q_proj."),
         drop="q_a_layernorm|q_b_proj",
     ),
+    Form("axk1-fused-plain", "unbiased", drop="e_score_correction_bias"),
+    Form("bloom-megatron_deepspeed-tp3", "bare", back={"naming": "bare"}, rename=(r"^transformer\.", "")),
+    Form("gguf-bloom-plain", "bare", back={"naming": "bare"}, rename=(r"^transformer\.", "")),
+    Form(
+        "gguf-bloom-untied-bfloat16-eleven-layers",
+        "bare",
+        back={"naming": "bare"},
+        rename=(r"^transformer\.", ""),
+    ),
+    Form(
+        "gguf-llama-llama3",
+        "three-one",
+        {"rope_parameters": LLAMA_31},
+        back={"factor": None, "context": None},
+    ),
+    Form("gguf-mamba-plain", "narrow", dtype="bfloat16"),
+    Form("gguf-phi2-plain", "fused", set={"qkv": "fused"}),
     Form("t5-t5x-relu", "own-head", config=UNTIED, copy=("shared.weight", "lm_head.weight")),
 )
 KINDS, ATTENTION = "mlp_layer_types", "layer_types"
@@ -136,6 +163,12 @@ COUNTED = (
 (`tests/parity/test_configs.py`).
 """
 
+REFUSED = ((Form("baichuan-llama-plain", "second", {"vocab_size": 125696}, size=(130, 125696)), "requirement"),)
+"""Models that a mapping does not take, each for one reason. Others are the published ones with one layer too many."""
+
+ALWAYS = {"hy_v3/fused": 1}
+"""How many layers behind the last one are left out, whatever a config says."""
+
 FURTHER = (
     "deepseek_v32-fused-plain",
     "glm4_moe_lite-fused-plain",
@@ -162,6 +195,23 @@ def recorded(header: Header) -> bool:
     return header in headers()
 
 
+@cache
+def refused() -> Mapping[str, tuple[tuple[Header, str], ...]]:
+    """Return the models that mappings do not take, and the finding that says so."""
+    known = {each.name: each for each in headers()}
+    found: dict[str, list[tuple[Header, str]]] = {}
+    for form, slug in REFUSED:
+        found.setdefault(known[form.of].mapping, []).append((_formed(known[form.of], form), slug))
+    for header in known.values():
+        layers = header.config.get("num_hidden_layers")
+        norm = "model.layers.0.input_layernorm.weight"
+        if header.here == "published" and layers is not None and norm in header.tensors:
+            behind = layers + (header.config.get("num_nextn_predict_layers") or ALWAYS.get(header.mapping, 0))
+            beyond = Form(header.name, "beyond", copy=(norm, norm.replace("0", str(behind))))
+            found.setdefault(header.mapping, []).append((_formed(header, beyond), "unclaimed-tensor"))
+    return {name: tuple(each) for name, each in found.items()}
+
+
 def counted() -> Iterator[tuple[Header, Header]]:
     """Yield models whose configs list what layers are, and the same with configs that count them."""
     known = {each.name: each for each in headers()}
@@ -179,12 +229,17 @@ def _formed(header: Header, form: Form) -> Header:
         tensors = {re.sub(*form.rename, name): said for name, said in tensors.items()}
     if form.dtype is not None:
         tensors = {name: (form.dtype, shape) for name, (_, shape) in tensors.items()}
+    if form.size is not None:
+        was, now = form.size
+        tensors = {
+            name: (each, tuple(now if n == was else n for n in shape)) for name, (each, shape) in tensors.items()
+        }
     return replace(
         header,
         name=f"{header.name}-{form.name}",
         config={key: value for key, value in {**header.config, **form.config}.items() if key not in form.without},
         set={**header.set, **form.set},
-        back={**header.back, **form.back},
+        back={key: value for key, value in {**header.back, **form.back}.items() if value is not None},
         tensors=dict(sorted(tensors.items())),
     )
 

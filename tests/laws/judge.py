@@ -19,7 +19,7 @@ from tensormap.language import resolve as resolving
 from tensormap.language.expressions import Missing, nested
 from tensormap.language.expressions import names as names_in
 from tensormap.language.parser import parse
-from tests.laws.cases import cases
+from tests.laws.cases import cases, refused
 from tests.laws.headers import Header
 from tests.laws.legs import Leg, back_settings, plan_leg
 from tests.laws.mutate import Mutant, walk
@@ -179,6 +179,9 @@ def judge(name: str, mutant: Mutant) -> Verdict:
             (each.kind, each.text) for each in losses.losses(other)
         ]:
             return Verdict("losses", way=one.sides[1].name)
+    for header, slug in refused().get(name, ()):
+        if slug not in _refusal(changed, header):
+            return Verdict("plan", header.name, f"no {slug}", header.to)
     keys = _keys(before, changed, mutant)
     for header in reaching[:3] if keys else ():
         for way in ways(header):
@@ -292,6 +295,15 @@ def _another(value: Any) -> Any:
             return [*value, *value]
         case _:
             return 1
+
+
+def _refusal(mapping: m.Mapping, header: Header) -> set[str]:
+    """Return the findings that a model is refused with, none if it is taken."""
+    try:
+        plan_leg(mapping, header.to, header.tensors, header.config, header.set)
+    except (CheckpointError, MappingError) as error:
+        return {each.slug for each in error.diagnostics}
+    return set()
 
 
 def _outcome(mapping: m.Mapping, way: Way, said: Mapping[str, Any]) -> object:

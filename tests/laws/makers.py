@@ -14,12 +14,10 @@ from safetensors import safe_open
 
 import tensormap
 from tests.laws.headers import Header
-from tests.parity import test_diffusion, test_gemma, test_gpt_oss, test_state_space
+from tests.parity import test_diffusion, test_fp8, test_gemma, test_gpt_oss, test_state_space
 from tests.parity.cases import gguf_decoders
 from tests.parity.harness import Case, build, save
 from tests.parity.optional import peer
-from tests.parity.test_fp8 import CONFIG as FP8
-from tests.parity.test_fp8 import quantised
 from tests.stored import read_safetensors
 
 
@@ -86,25 +84,26 @@ def _saved(name: str, mapping: str, to: str, back: dict[str, Any], model: Any) -
 
 
 def _fp8() -> Iterator[Header]:
-    case = Case(
-        "fp8",
-        "deepseek_v3/fp8",
-        "DeepseekV3ForCausalLM",
-        FP8 | {"num_nextn_predict_layers": 0},
-        "bf16",
-        dtype=torch.bfloat16,
-    )
-    model: Any = build(case)
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        tensors, _ = quantised({name: held.tensor() for name, held in read_safetensors(Path(folder)).items()})
-        for path in Path(folder).glob("*.safetensors*"):
-            path.unlink()
-        peer("safetensors.torch").save_file(tensors, Path(folder) / "model.safetensors")
-        said = json.loads((Path(folder) / "config.json").read_text())
-        stated = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
-        (Path(folder) / "config.json").write_text(json.dumps(said | {"quantization_config": stated}))
-        yield header("deepseek_v3-fp8-blocks", "deepseek_v3/fp8", "fp8", "bf16", {}, {}, Path(folder))
+    for extra, name in ((0, "blocks"), (1, "predicting")):
+        sizes = test_fp8.CONFIG | {"num_nextn_predict_layers": extra}
+        case = Case("fp8", "deepseek_v3/fp8", "DeepseekV3ForCausalLM", sizes, "bf16", dtype=torch.bfloat16)
+        model: Any = build(case)
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            whole = {name: held.tensor() for name, held in read_safetensors(Path(folder)).items()}
+            tensors, _ = test_fp8.quantised(whole | test_fp8.predicting(whole, extra, sizes["hidden_size"]))
+            for path in Path(folder).glob("*.safetensors*"):
+                path.unlink()
+            peer("safetensors.torch").save_file(tensors, Path(folder) / "model.safetensors")
+            said = json.loads((Path(folder) / "config.json").read_text())
+            stated = {
+                "quant_method": "fp8",
+                "fmt": "e4m3",
+                "activation_scheme": "dynamic",
+                "weight_block_size": [128, 128],
+            }
+            (Path(folder) / "config.json").write_text(json.dumps(said | {"quantization_config": stated}))
+            yield header(f"deepseek_v3-fp8-{name}", "deepseek_v3/fp8", "fp8", "bf16", {}, {}, Path(folder))
 
 
 def _unets() -> Iterator[Header]:
@@ -117,7 +116,7 @@ def _stacked() -> Iterator[Header]:
     """Yield Gemmas in flax, which the parity tests hold, with whole patterns of layers."""
     for name, pattern in test_gemma.STACKED:
         case = test_gemma.whole(name)
-        said = {"pattern": pattern}
+        said = {} if pattern == 6 else {"pattern": pattern}
         with tempfile.TemporaryDirectory() as folder:
             save(case, Path(folder) / "hf")
             tensormap.apply(case.mapping, Path(folder) / "hf", Path(folder) / "flax", to="flax", set=dict(case.set))

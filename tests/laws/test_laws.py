@@ -13,7 +13,7 @@ from tensormap.diagnostics import CheckpointError
 from tensormap.language import losses
 from tensormap.language import mapping as m
 from tensormap.lowering.plan import Copy, Region, Step
-from tests.laws.cases import cases
+from tests.laws.cases import cases, refused
 from tests.laws.headers import Header
 from tests.laws.legs import loaded, plan_leg
 from tests.laws.trips import Trip, account, cast, extended, recast, trips
@@ -101,6 +101,14 @@ def test_one_way(name: str) -> None:
         with pytest.raises(CheckpointError) as refused:
             plan_leg(mapping, header.here, leg.tensors, leg.config, header.back)
         assert {each.slug for each in refused.value.diagnostics} == {"one-way"}
+
+
+@pytest.mark.parametrize("name", sorted(refused()))
+def test_what_is_refused(name: str) -> None:
+    for header, slug in refused()[name]:
+        with pytest.raises(CheckpointError) as error:
+            plan_leg(loaded(name), header.to, header.tensors, header.config, header.set)
+        assert [each.slug for each in error.value.diagnostics] == [slug], header.name
 
 
 def _sources(step: Step) -> tuple[Region, ...]:

@@ -73,18 +73,12 @@ def quantised(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor]
     return stored, meant
 
 
-@pytest.mark.parametrize(("sizes", "extra"), [(CONFIG, 0), (CONFIG, 1), (WHOLE_BLOCKS, 0)])
-def test_fp8(sizes: dict[str, Any], extra: int, tmp_path: Path) -> None:
-    config = sizes | {"num_nextn_predict_layers": extra}
-    model = build(Case("fp8", "deepseek_v3/fp8", "DeepseekV3ForCausalLM", config, "bf16", dtype=torch.bfloat16))
-    assert isinstance(model, transformers.PreTrainedModel)
-    model.save_pretrained(tmp_path / "whole")
-    tensors = {name: stored.tensor() for name, stored in read_safetensors(tmp_path / "whole").items()}
-    width = config["hidden_size"]
-    # the layer that predicts a further token is one more, with an embedding, norms and a head of its own
+def predicting(tensors: dict[str, torch.Tensor], extra: int, width: int) -> dict[str, torch.Tensor]:
+    """Return layers that predict a further token: like the last one, with an embedding, norms and a head of their own."""
+    found: dict[str, torch.Tensor] = {}
     last = {name: tensor for name, tensor in tensors.items() if name.startswith("model.layers.2.")}
     for number in range(3, 3 + extra):
-        tensors |= {name.replace(".2.", f".{number}.", 1): tensor.clone() for name, tensor in last.items()}
+        found |= {name.replace(".2.", f".{number}.", 1): tensor.clone() for name, tensor in last.items()}
         for name, shape in {
             "embed_tokens": (99, width),
             "enorm": (width,),
@@ -93,7 +87,18 @@ def test_fp8(sizes: dict[str, Any], extra: int, tmp_path: Path) -> None:
             "shared_head.norm": (width,),
             "shared_head.head": (99, width),
         }.items():
-            tensors[f"model.layers.{number}.{name}.weight"] = torch.randn(shape).to(torch.bfloat16)
+            found[f"model.layers.{number}.{name}.weight"] = torch.randn(shape).to(torch.bfloat16)
+    return found
+
+
+@pytest.mark.parametrize(("sizes", "extra"), [(CONFIG, 0), (CONFIG, 1), (WHOLE_BLOCKS, 0)])
+def test_fp8(sizes: dict[str, Any], extra: int, tmp_path: Path) -> None:
+    config = sizes | {"num_nextn_predict_layers": extra}
+    model = build(Case("fp8", "deepseek_v3/fp8", "DeepseekV3ForCausalLM", config, "bf16", dtype=torch.bfloat16))
+    assert isinstance(model, transformers.PreTrainedModel)
+    model.save_pretrained(tmp_path / "whole")
+    tensors = {name: stored.tensor() for name, stored in read_safetensors(tmp_path / "whole").items()}
+    tensors |= predicting(tensors, extra, config["hidden_size"])
     stored, meant = quantised(tensors)
     (tmp_path / "fp8").mkdir()
     peer("safetensors.torch").save_file(stored, tmp_path / "fp8" / "model.safetensors")

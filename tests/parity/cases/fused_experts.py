@@ -196,6 +196,7 @@ CASES = (
         BIASED,
         {"tie_word_embeddings": False, "first_k_dense_replace": 1, "num_shared_experts": 2},
     ),
+    _case("one-shared", "cohere2_moe", "Cohere2Moe", BODY, NAMED, {"num_shared_experts": 1}),
     _case("plain", "dots1", "Dots1", BODY, ROUTED, {"first_k_dense_replace": 1}),
     _case("biases", "dots1", "Dots1", BODY, ROUTED, BIASED, {"first_k_dense_replace": 1}),
     _case("plain", "glm4_moe", "Glm4Moe", BODY, ROUTED),
@@ -214,6 +215,7 @@ CASES = (
     _case("plain", "solar_open", "SolarOpen", BODY, ROUTED),
     _case("plain", "exaone_moe", "ExaoneMoe", BODY, NAMED, NARROW, {"sliding_window": 8}),
     _case("tied", "ernie4_5_moe", "Ernie4_5_Moe", FOUR_HEADS, ERNIE),
+    _case("one-shared", "ernie4_5_moe", "Ernie4_5_Moe", FOUR_HEADS, ERNIE, {"moe_num_shared_experts": 1}),
     _case(
         "untied-biases-every-second",
         "ernie4_5_moe",

@@ -19,6 +19,10 @@ BODY = {
     "max_position_embeddings": 64,
 }
 LOCAL = {"query_pre_attn_scalar": 20, "sliding_window": 4}
+STRETCHED = {
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
 SAID = {"scalar": 20, "window": 4}
 
 
@@ -42,6 +46,16 @@ CASES = (
     _case("gemma2-turned", "Gemma2", "turned", SAID, torch.float32, **LOCAL),
     _case("gemma3", "Gemma3", "turned", SAID | {"stretch": 1.0}, torch.float32, num_hidden_layers=7, **LOCAL),
     _case(
+        "gemma3-twenty-seven-layers",
+        "Gemma3",
+        "turned",
+        SAID,
+        torch.float32,
+        **LOCAL,
+        num_hidden_layers=27,
+        rope_parameters=STRETCHED,
+    ),
+    _case(
         "gemma3-stretched",
         "Gemma3",
         "turned",
@@ -49,9 +63,6 @@ CASES = (
         torch.float32,
         **LOCAL,
         num_hidden_layers=7,
-        rope_parameters={
-            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-        },
+        rope_parameters=STRETCHED,
     ),
 )

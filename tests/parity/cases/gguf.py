@@ -96,7 +96,20 @@ CASES = (
     _case("plain", "qwen2", "Qwen2ForCausalLM", RMS),
     _case("tied-yarn", "qwen2", "Qwen2ForCausalLM", RMS | {"tie_word_embeddings": True, "rope_parameters": YARN}),
     _case("plain", "qwen2moe", "Qwen2MoeForCausalLM", RMS | EXPERTS | {"shared_expert_intermediate_size": 40}),
+    _case(
+        "yarn",
+        "qwen2moe",
+        "Qwen2MoeForCausalLM",
+        RMS | EXPERTS | {"shared_expert_intermediate_size": 40, "rope_parameters": YARN},
+    ),
     _case("plain", "qwen3", "Qwen3ForCausalLM", RMS | {"head_dim": 16}),
+    _case("tied-yarn", "qwen3", "Qwen3ForCausalLM", RMS | {"tie_word_embeddings": True, "rope_parameters": YARN}),
+    _case(
+        "yarn",
+        "qwen3moe",
+        "Qwen3MoeForCausalLM",
+        RMS | EXPERTS | {"head_dim": 16, "norm_topk_prob": True, "rope_parameters": YARN},
+    ),
     _case(
         "eleven-experts",
         "qwen3moe",
@@ -111,6 +124,14 @@ CASES = (
         lossless=False,  # 1 + weight is rounded
     ),
     _case("bfloat16", "gemma2", "Gemma2ForCausalLM", GEMMA, dtype=torch.bfloat16),
+    _case(
+        "forty-six-layers",  # by which its scale is known
+        "gemma2",
+        "Gemma2ForCausalLM",
+        GEMMA | {"num_hidden_layers": 46, "query_pre_attn_scalar": 12},
+        lossless=False,
+    ),
+    _case("plain", "gemma3", "Gemma3ForCausalLM", GEMMA | {"num_hidden_layers": 6}, lossless=False),
     _case(
         "linear",
         "gemma3",
@@ -160,6 +181,12 @@ CASES = (
         "deepseek2",
         "DeepseekV2ForCausalLM",
         LATENT | {"topk_method": "greedy", "q_lora_rank": None, "num_hidden_layers": 27},  # by which llama.cpp knows it
+    ),
+    _case(
+        "second-groups",
+        "deepseek2",
+        "DeepseekV2ForCausalLM",
+        LATENT | {"topk_method": "group_limited_greedy", "n_routed_experts": 6, "n_group": 2, "topk_group": 1},
     ),
     _case(
         "third-yarn",

@@ -117,7 +117,7 @@ PUBLISHED_CASES = (
         "plain",
         "baichuan",
         "LlamaForCausalLM",
-        RMS | {"num_key_value_heads": 6, "num_hidden_layers": 32},
+        RMS | {"num_attention_heads": 9, "num_key_value_heads": 9, "num_hidden_layers": 32},
         here="baichuan",
     ),
 )
