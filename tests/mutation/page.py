@@ -20,7 +20,8 @@ The modules of `tensormap/language` and `tensormap/lowering` are changed too, at
 the point: `make mutate`, or `python -m tests.mutation --count N --seed S`. Each change is judged in a process of its own, until
 one test fails. Which tests, and for how long, says `tests/mutation/trace.py` and `judge.py`; what is left alone, `points.py`: texts
 and messages, annotations and decorators, patterns of `match`, assertions, and what is kept only to be faster. A change that makes
-a test take four times as long counts as noticed. What means the same was read one by one: `tests/mutation/equivalent.txt`.
+a test take four times the CPU time counts as noticed. What means the same was read one by one: `tests/mutation/equivalent.txt`.
+What the samples of earlier seeds left was looked at, and tests were written for it; the sample of this page was drawn afterwards.
 """
 
 
