@@ -22,6 +22,7 @@ from tensormap.lowering.interpretation import interpret
 from tensormap.lowering.known import Known
 from tensormap.lowering.matching import Names
 from tensormap.lowering.observe import read_config, read_generators, read_ranges, read_shapes, read_virtual, solve_all
+from tensormap.lowering.ranges import refuse_endless
 from tensormap.lowering.solve import Equation, Witness
 from tensormap.lowering.state import State, active, word
 from tensormap.lowering.variants import infer_variants, take_default
@@ -67,6 +68,7 @@ def bind(
         pass
     conclude(state)
     rules = tuple(rule for rule in mapping.rules if active(rule.guards, state.known) is not False)
+    refuse_endless(mapping, rules, state.known, catalog)
     return Bound(mapping, catalog, names, state.known, rules, config, config_name, tuple(map(unmarked, state.notes)))
 
 

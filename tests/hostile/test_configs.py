@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 import time
+import tracemalloc
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+import tensormap
 from tensormap.checkpoints.json_config import read_json
 from tensormap.checkpoints.yaml_config import read_yaml
-from tensormap.diagnostics import CheckpointError
+from tensormap.diagnostics import CheckpointError, TensormapError
+from tests.torture import workloads
 
 SECONDS = 15  # on a machine that others use as well; alone it is less than 5
 LETTERS = "abcdefghi"
@@ -123,3 +131,77 @@ def test_a_scalar_is_what_is_meant(tmp_path: Path, text: str, value: Any) -> Non
     found = read_yaml([path])["a"]
     assert found == value
     assert type(found) is type(value)
+
+
+# --- numbers that no checkpoint has
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama") / "hf"
+    workloads.llama(folder)
+    return folder
+
+
+HUGE = [10**5, 10**9, 10**12, 10**30, 1e12, 1e308]
+
+
+@pytest.mark.parametrize("value", HUGE)
+@pytest.mark.parametrize("key", ["num_hidden_layers", "vocab_size", "max_position_embeddings", "num_attention_heads"])
+def test_a_number_that_is_far_too_large(llama: Path, tmp_path: Path, key: str, value: float) -> None:
+    """It is refused by what it would mean, before that is written out."""
+    shutil.copytree(llama, tmp_path / "hf")
+    path = tmp_path / "hf" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        with refusal_unless(key == "max_position_embeddings"):
+            tensormap.plan("neox/llama", tmp_path / "hf", to="neox")
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - began < SECONDS
+
+
+def refusal_unless(fine: bool) -> AbstractContextManager[object]:  # noqa: FBT001
+    return suppress(TensormapError) if fine else pytest.raises(TensormapError)
+
+
+EXPERTS = """mapping split <-> whole
+index i < layers
+index e < experts
+config {
+    layers  = layers  <-> _
+    experts = experts <-> _
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "layers", "experts"),
+    [
+        ("w.{i}.{e} [x] <-> w [i e x]", 10**6, 10**6),
+        ("w.{i}.{e} [x] <-> w [i e x]", 3000, 3000),
+        ("w [x] <-> w.{i}.{e} [x] replicated i, e", 3000, 3000),
+        ("w [x] <-> w.{i}.{e} [x] replicated i, e", 10**9, 10**9),
+    ],
+)
+def test_two_numbers_whose_product_is_far_too_large(tmp_path: Path, rule: str, layers: int, experts: int) -> None:
+    names = ["w.0.0", "w.0.1"] if "<-> w [" in rule else ["w"]
+    save_file({name: np.zeros(4, np.float32) for name in names}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"layers": layers, "experts": experts}))
+    mapping = tensormap.loads(EXPERTS + rule)
+    began = time.process_time()
+    with pytest.raises(CheckpointError) as caught:
+        tensormap.plan(mapping, tmp_path, to="whole")
+    assert caught.value.diagnostics[0].slug == "too-many-positions"
+    assert time.process_time() - began < SECONDS
+
+
+def test_the_largest_that_is_not_too_large(tmp_path: Path) -> None:
+    """A tensor in 20,000 pieces, of which some others say how many."""
+    save_file({"w": np.zeros((100, 200, 1), np.float32)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    mapping = tensormap.loads("index i < l\nindex e < k\nw [i e x] <-> w.{i}.{e} [x]")
+    assert sum(len(each.tensors) for each in tensormap.plan(mapping, tmp_path, to="right").steps.outputs) == 20_000
