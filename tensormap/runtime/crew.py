@@ -1,10 +1,10 @@
-"""Threads that take jobs from one line. Knows nothing of what a job does."""
+"""Threads that take jobs from lanes. Knows nothing of what a job does."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Generic, TypeVar
 
@@ -27,18 +27,21 @@ def await_end(thread: threading.Thread) -> None:
 
 
 class Line(Generic[Worker]):
-    """Jobs from an iterator, which is only advanced under the line's lock, and jobs that others added meanwhile, which go first."""
+    """Jobs from lanes, and jobs that others added meanwhile, which go first. A worker stays in its lane until that is empty, then
+    takes the next, and where all are taken, helps in one. Lanes are only advanced under the line's lock.
+    """
 
-    def __init__(self, jobs: Iterator[Callable[[Worker], None]]) -> None:
+    def __init__(self, lanes: Iterable[Iterator[Callable[[Worker], None]]]) -> None:
         self.lock = threading.Condition()
-        self._jobs = jobs
+        self._lanes = iter(lanes)
+        self._taken: deque[Iterator[Callable[[Worker], None]]] = deque()
         self._added: deque[Callable[[Worker], None]] = deque()
         self._running = 0
         self._error: BaseException | None = None
         self._stopped = False
 
     def add(self, job: Callable[[Worker], None]) -> None:
-        """Add a job. The lock must be held, and a job or the iterator be running."""
+        """Add a job. The lock must be held, and a job or a lane be running."""
         self._added.append(job)
         self.lock.notify()
 
@@ -73,9 +76,10 @@ class Line(Generic[Worker]):
             raise self._error
 
     def _work(self, worker: Worker) -> None:
+        lane: Iterator[Callable[[Worker], None]] | None = None
         while True:
             try:
-                job = self._take()
+                job, lane = self._take(lane)
                 if job is None:
                     return
                 job(worker)
@@ -87,18 +91,42 @@ class Line(Generic[Worker]):
                 if not self._running:
                     self.lock.notify_all()
 
-    def _take(self) -> Callable[[Worker], None] | None:
+    def _take(
+        self, lane: Iterator[Callable[[Worker], None]] | None
+    ) -> tuple[Callable[[Worker], None] | None, Iterator[Callable[[Worker], None]] | None]:
+        """Return the next job for a worker in `lane`, None at the end, and the lane it is in then."""
         with self.lock:
             while not self._stopped:
                 if not self._added:
-                    job = next(self._jobs, None)
-                    if job is not None:
-                        self._added.append(job)  # behind what the iterator itself added
+                    lane = self._draw(lane)
                 if self._added:
                     self._running += 1
-                    return self._added.popleft()
+                    return self._added.popleft(), lane
                 if not self._running:
                     self.lock.notify_all()
-                    return None
+                    return None, lane
                 self.lock.wait()
-            return None
+            return None, lane
+
+    def _draw(self, lane: Iterator[Callable[[Worker], None]] | None) -> Iterator[Callable[[Worker], None]] | None:
+        """Take a job out of a worker's lane, or of the next one that has any, behind what the lanes themselves add."""
+        while lane is not None or (lane := self._next_lane()) is not None:
+            job = next(lane, None)
+            if job is not None:
+                self._added.append(job)
+                return lane
+            if lane in self._taken:
+                self._taken.remove(lane)
+            lane = None
+            if self._added:
+                break
+        return None
+
+    def _next_lane(self) -> Iterator[Callable[[Worker], None]] | None:
+        lane = next(self._lanes, None)
+        if lane is not None:
+            self._taken.append(lane)
+        elif self._taken:
+            self._taken.rotate(-1)
+            lane = self._taken[-1]
+        return lane

@@ -128,7 +128,7 @@ def diff(
             progress(Progress("verify", len(finished), len(names), 0, 0))
 
     with hire(sources, Limits.of(memory, workers, None), workers, trust_crc=True) as staff:
-        Line(jobs()).run(staff, watch)
+        Line([jobs()]).run(staff, watch)
     sources.check_unchanged()
     return tuple(found[name] for name in names if name in found)
 

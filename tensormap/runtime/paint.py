@@ -12,7 +12,7 @@ from tensormap.runtime.buffers import Buffer, Limits
 from tensormap.runtime.calling import Results
 from tensormap.runtime.parts import Extent, Part
 from tensormap.runtime.sources import Handles
-from tensormap.runtime.tiling import Blocks, Mosaic, Work, elements
+from tensormap.runtime.tiling import Blocks, Mosaic, Moves, Work, elements
 from tensormap.runtime.windows import GAP
 
 if TYPE_CHECKING:
@@ -69,6 +69,14 @@ class Painter:
             target.view[begin - low : end - low] = piece.data[begin - piece.offset : end - piece.offset]
         return target.view[:size]
 
+    def stretch(self, extent: Extent) -> Iterator[tuple[int, memoryview]]:
+        """Yield the bytes of an extent in tiles, each with its first byte in the target. They hold until the next."""
+        target = self._target.reserve(min(self._limits.tile, extent.size))
+        for done in range(0, extent.size, self._limits.tile):
+            tile = target.view[: min(self._limits.tile, extent.size - done)]
+            self.handles.read(extent.file, extent.start + done, tile)
+            yield extent.low + done, tile
+
     def block(self, work: Blocks, starts: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[tuple[int, memoryview]]:
         """Yield the runs of one box, each with its first byte in the target. They hold until the next call."""
         first, count = work.parts[0], len(sizes)
@@ -103,7 +111,10 @@ class Painter:
 
 def runs(painter: Painter, work: Work) -> Iterator[tuple[int, memoryview]]:
     """Yield all bytes of a piece of work in runs, each with its first byte in the target. A run holds until the next."""
-    if isinstance(work, Mosaic):
+    if isinstance(work, Moves):
+        for extent in work.extents():
+            yield from painter.stretch(extent)
+    elif isinstance(work, Mosaic):
         for low, high in work.tiles():
             yield low, painter.mosaic(work, low, high)
     else:

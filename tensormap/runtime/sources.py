@@ -123,6 +123,12 @@ class Handles:
             self._records.check(file, offset, offset + size, self, now=True)
         return descriptor
 
+    def unseen(self, file: int) -> int | None:
+        """Return a file that is open, for bytes of it that nobody here looks at; None where there are checksums to hold them to."""
+        if self._records is not None and self._records.holds(file):
+            return None
+        return self._descriptor(file)
+
     def scatter(self, file: int, pieces: list[tuple[int, int, int]], target: memoryview, gap: int) -> None:
         """Read pieces, each (byte in the file, byte in `target`, size), with few calls: neighbours at most `gap` apart together."""
         pieces.sort()
@@ -213,6 +219,10 @@ class Records:
 
     def __bool__(self) -> bool:
         return bool(self._records)
+
+    def holds(self, file: int) -> bool:
+        """Tell whether a file is a zip."""
+        return file in self._records
 
     def check(self, file: int, low: int, high: int, handles: Handles, *, now: bool = False) -> None:
         """Check the records that bytes `low` to `high` of a file touch, if not later then `now`. CheckpointError: a record's bytes

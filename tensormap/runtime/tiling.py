@@ -1,8 +1,9 @@
 """From a file's steps to tiles: which bytes of a target are rendered together and written at once.
 
-Two shapes of work. A `Mosaic` is a range of bytes without holes: tiles are cut from it in order, every part that reaches into a
-tile is rendered there, one write each; many small tensors side by side, and parts that interleave, are mosaics. `Blocks` are
-boxes of one part that has long runs on both sides but in another order (a transpose): tiles are boxes, written run by run.
+Three shapes of work. `Moves` are long stretches of source bytes that are copied as they are. A `Mosaic` is a range of bytes
+without holes: tiles are cut from it in order, every part that reaches into a tile is rendered there, one write each; many small
+tensors side by side, and parts that interleave, are mosaics. `Blocks` are boxes of one part that has long runs on both sides but
+in another order (a transpose): tiles are boxes, written run by run.
 Tiles of a file never overlap, so their order does not matter. Reads nothing.
 """
 
@@ -13,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import NamedTuple, TypeAlias
 
 from tensormap.checkpoints.catalog import Piece
@@ -25,6 +26,7 @@ from tensormap.runtime.parts import Extent, Part, Place, prepare
 from tensormap.runtime.windows import GAP, window
 
 LONG = 256 << 10  # runs of a target that are worth a write of their own
+STRETCH = 64 << 10  # runs on both sides that the system can move by itself as fast as longer ones
 SHORT = 2 << 10  # runs of a transposed tile that still are, because rendering them in order would cost more
 
 CALL = 8 << 10  # bytes that are moved in the time of one read or write
@@ -53,17 +55,10 @@ class Mosaic:
         ends = tuple(accumulate(map(item_end, items), max))
         return Mosaic(low, high, step, tuple(items), lows, ends)
 
-    def tiles(self, first: int | None = None, end: int | None = None) -> Iterator[tuple[int, int]]:
-        """Yield the tiles as (first byte, end); of all of it, or of a part."""
-        low, high = self.low if first is None else first, self.high if end is None else end
-        for each in range(low, high, self.step):
-            yield each, min(each + self.step, high)
-
-    @property
-    def alone(self) -> Extent | None:
-        """The stretch of source bytes that all of it is, if it is one."""
-        item = self.items[0]
-        return item if isinstance(item, Extent) and (item.low, item.size) == (self.low, self.high - self.low) else None
+    def tiles(self) -> Iterator[tuple[int, int]]:
+        """Yield the tiles as (first byte, end)."""
+        for low in range(self.low, self.high, self.step):
+            yield low, min(low + self.step, self.high)
 
     def within(self, low: int, high: int) -> list[Item]:
         """Return the items that reach into bytes `low` to `high`."""
@@ -96,7 +91,27 @@ class Blocks:
             )
 
 
-Work: TypeAlias = Mosaic | Blocks
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """Stretches of one size that are copied as they are: `first`, and others along `axes`, each (count, bytes apart in the source,
+    bytes apart in the target), in the order of the source bytes.
+    """
+
+    first: Extent
+    axes: tuple[tuple[int, int, int], ...] = ()
+
+    def extents(self) -> Iterator[Extent]:
+        """Yield the stretches."""
+        first = self.first
+        for steps in product(*(range(count) for count, _, _ in self.axes)):
+            start, low = first.start, first.low
+            for step, (_, source, target) in zip(steps, self.axes, strict=True):
+                start += step * source
+                low += step * target
+            yield Extent(low, first.size, first.file, start)
+
+
+Work: TypeAlias = Mosaic | Blocks | Moves
 
 
 def item_low(item: Item) -> int:
@@ -245,6 +260,8 @@ class _Cutter:
         low, high = item_low(item), item_end(item)
         if high - low <= self._least:
             self._small.append(_Unit(low, high, (item,), solid))
+        elif isinstance(item, Extent):
+            self.work.append(Moves(item))
         else:
             width = item.item if isinstance(item, Part) else 1
             step = self.limits.tile
@@ -256,14 +273,19 @@ class _Cutter:
         if high - low <= self._least:
             self._small.append(_Unit(low, high, tuple(items), solid=True))
             return
-        blocks = {id(part): self._blocks(part) for part in parts}
-        if not all(_stands_alone(part, crossing=blocks[id(part)] is not None) for part in parts):
+        moves = {id(part): found for part in parts if (found := _moves(part)) is not None}
+        others = [part for part in parts if id(part) not in moves]
+        blocks = {id(part): self._blocks(part) for part in others}
+        if not all(_stands_alone(part, crossing=blocks[id(part)] is not None) for part in others):
             crossing = any(self._cost_in_order(part) >= GOOD for part in parts)
             step = _period(parts, self.limits.block if crossing else self.limits.tile)
             woven = self._woven(parts) if crossing and not extents else None
             self.work.append(woven or Mosaic.of(low, high, step, items))
             return
         for item in items:
+            if id(item) in moves:
+                self.work.append(moves[id(item)])
+                continue
             block = blocks.get(id(item))
             if not isinstance(item, Part) or (
                 _is_dense(item) and (block is None or item_end(item) - item_low(item) <= self._least)
@@ -331,6 +353,22 @@ def _stands_alone(part: Part, *, crossing: bool) -> bool:
     return run == part.end - part.offset or run >= (SHORT if crossing else LONG)
 
 
+def _moves(part: Part) -> Moves | None:
+    """Return a part whose bytes lie in long stretches on both sides as those; None where they do not."""
+    if not part.moves_bytes or part.places[0].encoded is not None:
+        return None
+    place = part.places[0]
+    run, axis = part.item, len(part.sizes)
+    while axis and part.strides[axis - 1] == run == place.strides[axis - 1]:
+        axis -= 1
+        run *= part.sizes[axis]
+    if axis and run < STRETCH:
+        return None
+    axes = zip(part.sizes[:axis], place.strides[:axis], part.strides[:axis], strict=True)
+    ordered = sorted(axes, key=lambda each: each[1], reverse=True)
+    return Moves(Extent(part.offset, run, place.file, place.offset), tuple(ordered))
+
+
 def _is_dense(part: Part) -> bool:
     return contiguous_run(part.sizes, part.strides, part.item) == part.end - part.offset
 
@@ -389,6 +427,8 @@ def _cost(place: Place, tile: tuple[int, ...]) -> float:
 
 def _source_order(work: Work) -> tuple[int, int, int]:
     """Return where a piece of work begins to read, so that disks read forward."""
+    if isinstance(work, Moves):
+        return work.first.file, work.first.start, work.first.low
     items: Sequence[Item] = work.items if isinstance(work, Mosaic) else work.parts
     for item in items:
         if isinstance(item, Extent):

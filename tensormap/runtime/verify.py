@@ -51,7 +51,7 @@ def compare(
 
     with hire(sources, limits, workers, trust_crc=True) as staff:
         verify(plan, staff, None)
-        Line(jobs()).run(staff, watch)
+        Line([jobs()]).run(staff, watch)
     sources.check_unchanged()
     names = {tensor.name for _, tensor in wanted}
     added = [TensorDifference(name, "added") for name in catalog.tensors if name not in names]

@@ -36,7 +36,7 @@ def verify(plan: Plan, staff: list[Worker], progress: Callback | None) -> int:
         if progress is not None:
             progress(Progress("verify", len(finished), len(steps), 0, len(plan.outputs)))
 
-    Line(jobs()).run(staff, watch)
+    Line([jobs()]).run(staff, watch)
     if differences:
         raise CheckpointError(_findings(plan, differences))
     return len(steps)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tensormap.runtime.clones import Clones, keeps_reservations, share_file
 from tensormap.runtime.parts import Extent
 
 _CHUNK = 512 << 10
+_PIECE = 256 << 10
 _SEND = 32 << 20
 _SEND_RUNS = 128 << 20
 _SYNC_FILE_RANGE_WRITE = 2
@@ -62,12 +64,29 @@ class Writing:
         except OSError as error:
             raise named(error, self.path) from error
 
+    def carry(self, source: int, start: int, low: int, size: int) -> int:
+        """Let the system copy `size` bytes of an open source file from byte `start` on to byte `low`; return how many it did.
+
+        What it left, because it cannot or because of an error, is for the caller to read and write, who then meets the error with
+        the name of its file. From page to page is one copy; reads and writes are two.
+        """
+        done = 0
+        with suppress(OSError):
+            while done < size:
+                count = os.copy_file_range(source, self._descriptor, size - done, start + done, low + done)
+                if not count:
+                    break
+                done += count
+        return done
+
     def write(self, offset: int, data: memoryview) -> None:
-        """Put `data` at byte `offset`, in calls of 512 KB: those of 1 MB took twice the time."""
+        """Put `data` at byte `offset`, in calls of 256 KB: for larger ones the system looks for whole stretches of memory, which
+        takes as long again where files fill it (measured: 1.5 s of CPU for 2.5 GB in calls of 512 KB, 0.75 s in these).
+        """
         try:
             done = 0
             while done < len(data):
-                done += os.pwrite(self._descriptor, data[done : done + _CHUNK], offset + done)
+                done += os.pwrite(self._descriptor, data[done : done + _PIECE], offset + done)
         except OSError as error:
             raise named(error, self.path) from error
 

@@ -1,4 +1,8 @@
-"""Where the output files of a run are made: which tiles are handed out, and when a file is finished."""
+"""Where the output files of a run are made: which tiles are handed out, and when a file is finished.
+
+Each worker has a file of its own as long as there are enough: the system lets one at a time write into a file (measured: two in
+one took twice the CPU time of two in two).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -18,13 +21,15 @@ from tensormap.runtime.clones import Clones, may_fit
 from tensormap.runtime.crew import Line, await_end
 from tensormap.runtime.parts import Extent
 from tensormap.runtime.progress import Callback, Progress
-from tensormap.runtime.tiling import Blocks, Mosaic, cut
+from tensormap.runtime.tiling import Blocks, Mosaic, Moves, cut
 from tensormap.runtime.worker import Worker
 from tensormap.runtime.writing import Writing
 
 Job: TypeAlias = Callable[[Worker], None]
 
 _BATCH = 2 << 20  # bytes to one job, where tiles are smaller
+_CARRIED = 8 << 20  # bytes to one job, where the system moves them
+_TURN = 2 << 20  # of which this many before another worker may write into the file
 _CHUNK = 512 << 10  # bytes to one read for a checksum
 _WAITING = 16  # files that may wait to be made durable, each open
 
@@ -54,10 +59,11 @@ class Yard:
         self._writings = [Writing(each, place.path(each.path), sync=sync) for each in todo]
         self._total = sum(each.layout.size for each in todo)
         self._done = 0
-        self._line: Line[Worker] = Line(self._jobs())
+        self._line: Line[Worker] = Line(map(self._jobs, self._writings))
         self._finished: queue.Queue[Writing | None] = queue.Queue(_WAITING)
         self._failed = False
         self._clones = Clones()
+        self._strangers: set[int] = set()  # source files that the system does not copy from by itself
 
     @property
     def bytes_written(self) -> int:
@@ -91,45 +97,65 @@ class Yard:
         self._line.check()
         watch()
 
-    def _jobs(self) -> Iterator[Job]:
-        """Hand out tiles, file by file. Runs under the line's lock."""
-        plan = self._plan
-        for writing in self._writings:
-            output = writing.output
-            writing.open()
-            works = cut(
-                plan.inputs, output.tensors, output.layout.offsets, output.steps, output.layout.pieces, self._limits
-            )
-            for work in works:
-                if isinstance(work, Mosaic):
-                    extent = work.alone
-                    if extent is not None and may_fit(extent.start, extent.low, extent.size):
-                        writing.pending += 1
-                        yield partial(self._share, writing, work, extent)
-                        continue
-                    for tiles in _batches(work.tiles(), _BATCH // work.step):
-                        writing.pending += 1
-                        yield partial(self._mosaic, writing, work, tiles)
-                else:
-                    for box in _batches(work.tiles(), 1):
-                        writing.pending += 1
-                        yield partial(self._blocks, writing, work, box)
-            writing.issued = True
-            if not writing.pending:
-                self._filled(writing)
+    def _jobs(self, writing: Writing) -> Iterator[Job]:
+        """Hand out the tiles of a file. Runs under the line's lock."""
+        output = writing.output
+        writing.open()
+        works = cut(
+            self._plan.inputs, output.tensors, output.layout.offsets, output.steps, output.layout.pieces, self._limits
+        )
+        for work in works:
+            if isinstance(work, Moves):
+                for extents in _loads(work):
+                    writing.pending += 1
+                    yield partial(self._move, writing, extents)
+            elif isinstance(work, Mosaic):
+                for tiles in _batches(work.tiles(), _BATCH // work.step):
+                    writing.pending += 1
+                    yield partial(self._mosaic, writing, work, tiles)
+            else:
+                for box in _batches(work.tiles(), 1):
+                    writing.pending += 1
+                    yield partial(self._blocks, writing, work, box)
+        writing.issued = True
+        if not writing.pending:
+            self._filled(writing)
 
-    def _share(self, writing: Writing, work: Mosaic, extent: Extent, worker: Worker) -> None:
-        """Share what can be shared with the source, and hand out the rest as tiles."""
-        source = worker.painter.handles.checked(extent.file, extent.start, extent.size)
-        first, end = writing.share(self._clones, source, extent)
-        worker.bytes_done += end - first
-        worker.bytes_shared += end - first
-        rest = chain(work.tiles(work.low, first), work.tiles(end, work.high))
-        with self._line.lock:
-            for tiles in _batches(rest, _BATCH // work.step):
-                writing.pending += 1
-                self._line.add(partial(self._mosaic, writing, work, tiles))
+    def _move(self, writing: Writing, extents: list[Extent], worker: Worker) -> None:
+        """Share with the source what can be shared, and copy the rest."""
+        for extent in extents:
+            first = end = extent.low
+            if may_fit(extent.start, extent.low, extent.size):
+                source = worker.painter.handles.checked(extent.file, extent.start, extent.size)
+                first, end = writing.share(self._clones, source, extent)
+                worker.bytes_done += end - first
+                worker.bytes_shared += end - first
+            self._carry(writing, _between(extent, extent.low, first), worker)
+            self._carry(writing, _between(extent, end, extent.low + extent.size), worker)
         self._done_with(writing, self._filled)
+
+    def _carry(self, writing: Writing, extent: Extent, worker: Worker) -> None:
+        """Copy a stretch within the system, and what that does not do, by reading and writing."""
+        handles = worker.painter.handles
+        high = extent.low + extent.size
+        source = None if extent.file in self._strangers else handles.unseen(extent.file)
+        for low in range(extent.low, high, _TURN):
+            rest = _between(extent, low, min(low + _TURN, high))
+            if source is not None:
+                with writing.turn:
+                    done = writing.carry(source, rest.start, rest.low, rest.size)
+                    writing.hurry(done, whole=True)
+                handles.bytes_read += done
+                worker.bytes_done += done
+                if done < rest.size:
+                    self._strangers.add(extent.file)
+                    source = None
+                rest = _between(rest, rest.low + done, rest.low + rest.size)
+            for offset, data in worker.painter.stretch(rest):
+                with writing.turn:
+                    writing.write(offset, data)
+                    writing.hurry(len(data), whole=True)
+                worker.bytes_done += len(data)
 
     def _mosaic(self, writing: Writing, work: Mosaic, tiles: list[tuple[int, int]], worker: Worker) -> None:
         for low, high in tiles:
@@ -190,6 +216,29 @@ class Yard:
             except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
                 self._failed = True
                 self._line.stop(error)
+
+
+def _between(extent: Extent, low: int, high: int) -> Extent:
+    """Return the part of an extent at bytes `low` to `high` of the target."""
+    return Extent(low, high - low, extent.file, extent.start + low - extent.low)
+
+
+def _loads(work: Moves) -> Iterator[list[Extent]]:
+    """Yield stretches that are worth a job; long ones are cut at whole blocks of the target."""
+    load: list[Extent] = []
+    size = 0
+    for extent in work.extents():
+        low, high = extent.low, extent.low + extent.size
+        while low < high:
+            end = min(high, (low // _CARRIED + 1) * _CARRIED)
+            load.append(_between(extent, low, end))
+            size += end - low
+            low = end
+            if size >= _CARRIED:
+                yield load
+                load, size = [], 0
+    if load:
+        yield load
 
 
 def _batches(tiles: Iterator[tuple[object, object]], count: int) -> Iterator[list]:  # type: ignore[type-arg]

@@ -17,7 +17,7 @@ def test_all_jobs_are_done_also_those_added_meanwhile():
             with line.lock:
                 line.add(lambda worker: job(number + 10, worker))
 
-    line = Line(iter([lambda worker, n=n: job(n, worker) for n in range(5)]))
+    line = Line([iter([lambda worker, n=n: job(n, worker) for n in range(5)])])
     line.run([1, 2, 3], lambda: None)
     assert sorted(done) == [0, 1, 2, 3, 4, 10, 11, 12]
 
@@ -31,7 +31,7 @@ def test_jobs_that_the_iterator_adds_go_first():
         yield lambda worker: order.append("b")
         line.add(lambda worker: order.append("finish b"))
 
-    line = Line(jobs())
+    line = Line([jobs()])
     line.run([1], lambda: None)
     assert order == ["a", "finish a", "b", "finish b"]
 
@@ -44,7 +44,7 @@ def test_the_first_error_stops_the_line():
 
     jobs = iter([fail, *(done.append for _ in range(1000))])
     with pytest.raises(ValueError, match="mine"):
-        Line(jobs).run([1], lambda: None)
+        Line([jobs]).run([1], lambda: None)
     assert done == []
 
 
@@ -54,7 +54,7 @@ def test_an_error_in_the_iterator_is_raised():
         raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
-        Line(jobs()).run([1, 2], lambda: None)
+        Line([jobs()]).run([1, 2], lambda: None)
 
 
 def test_an_interruption_waits_for_the_jobs_that_run():
@@ -70,5 +70,5 @@ def test_an_interruption_waits_for_the_jobs_that_run():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Line(iter([slow])).run([1], watch)
+        Line([iter([slow])]).run([1], watch)
     assert ended.is_set()
