@@ -69,13 +69,13 @@ class Painter:
             target.view[begin - low : end - low] = piece.data[begin - piece.offset : end - piece.offset]
         return target.view[:size]
 
-    def stretch(self, extent: Extent) -> Iterator[tuple[int, memoryview]]:
-        """Yield the bytes of an extent in tiles, each with its first byte in the target. They hold until the next."""
-        target = self._target.reserve(min(self._limits.tile, extent.size))
-        for done in range(0, extent.size, self._limits.tile):
-            tile = target.view[: min(self._limits.tile, extent.size - done)]
-            self.handles.read(extent.file, extent.start + done, tile)
-            yield extent.low + done, tile
+    def stretch(self, extent: Extent, low: int) -> memoryview:
+        """Return a tile of an extent from byte `low` of the target on. It holds until the next call."""
+        done = low - extent.low
+        size = min(self._limits.tile, extent.size - done)
+        tile = self._target.reserve(size).view[:size]
+        self.handles.read(extent.file, extent.start + done, tile)
+        return tile
 
     def block(self, work: Blocks, starts: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[tuple[int, memoryview]]:
         """Yield the runs of one box, each with its first byte in the target. They hold until the next call."""
@@ -113,7 +113,11 @@ def runs(painter: Painter, work: Work) -> Iterator[tuple[int, memoryview]]:
     """Yield all bytes of a piece of work in runs, each with its first byte in the target. A run holds until the next."""
     if isinstance(work, Moves):
         for extent in work.extents():
-            yield from painter.stretch(extent)
+            low = extent.low
+            while low < extent.low + extent.size:
+                tile = painter.stretch(extent, low)
+                yield low, tile
+                low += len(tile)
     elif isinstance(work, Mosaic):
         for low, high in work.tiles():
             yield low, painter.mosaic(work, low, high)

@@ -29,13 +29,16 @@ _SYNC_FILE_RANGE_WRITE = 2
 
 
 class Writing:
-    """An output file that is being written. `pending` and `issued` belong to whoever hands out its tiles."""
+    """An output file that is being written. `pending`, `issued`, and `hands`, the workers that copy to it, belong to whoever hands
+    out its tiles.
+    """
 
     def __init__(self, output: OutputFile, path: Path, *, sync: bool = True) -> None:
         self.output = output
         self.path = path
         self.pending = 0
         self.issued = False
+        self.hands = 0
         self.turn = threading.Lock()
         self._descriptor = -1
         self._unsent = 0

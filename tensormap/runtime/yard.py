@@ -1,7 +1,9 @@
 """Where the output files of a run are made: which tiles are handed out, and when a file is finished.
 
-Each worker has a file of its own as long as there are enough: the system lets one at a time write into a file (measured: two in
-one took twice the CPU time of two in two).
+Each worker has a file of its own as long as there are enough, and what need not be looked at the system copies there, from page
+to page. Writes go one at a time: they ask for large stretches of memory, and wait for each other at that. Measured, two workers,
+2.5 GB in and out of memory: in two files 0.33 s where the system copies (in one 0.80), 0.49 s where reads and writes take turns, and
+0.67 where they do not, with twice the CPU time; in one file 0.48 s in turns.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ Job: TypeAlias = Callable[[Worker], None]
 
 _BATCH = 2 << 20  # bytes to one job, where tiles are smaller
 _CARRIED = 8 << 20  # bytes to one job, where the system moves them
-_TURN = 2 << 20  # of which this many before another worker may write into the file
+_CALL = 2 << 20  # bytes to one call of the system, of 64 MB took twice as long
 _CHUNK = 512 << 10  # bytes to one read for a checksum
 _WAITING = 16  # files that may wait to be made durable, each open
 
@@ -62,6 +64,7 @@ class Yard:
         self._line: Line[Worker] = Line(map(self._jobs, self._writings))
         self._finished: queue.Queue[Writing | None] = queue.Queue(_WAITING)
         self._failed = False
+        self._turn = threading.Lock()
         self._clones = Clones()
         self._strangers: set[int] = set()  # source files that the system does not copy from by itself
 
@@ -123,6 +126,8 @@ class Yard:
 
     def _move(self, writing: Writing, extents: list[Extent], worker: Worker) -> None:
         """Share with the source what can be shared, and copy the rest."""
+        with self._line.lock:
+            writing.hands += 1
         for extent in extents:
             first = end = extent.low
             if may_fit(extent.start, extent.low, extent.size):
@@ -132,37 +137,41 @@ class Yard:
                 worker.bytes_shared += end - first
             self._carry(writing, _between(extent, extent.low, first), worker)
             self._carry(writing, _between(extent, end, extent.low + extent.size), worker)
+        with self._line.lock:
+            writing.hands -= 1
         self._done_with(writing, self._filled)
 
     def _carry(self, writing: Writing, extent: Extent, worker: Worker) -> None:
-        """Copy a stretch within the system, and what that does not do, by reading and writing."""
+        """Copy a stretch: the system does while this worker is alone in the file."""
         handles = worker.painter.handles
-        high = extent.low + extent.size
+        low, high = extent.low, extent.low + extent.size
         source = None if extent.file in self._strangers else handles.unseen(extent.file)
-        for low in range(extent.low, high, _TURN):
-            rest = _between(extent, low, min(low + _TURN, high))
-            if source is not None:
+        while low < high:
+            if source is not None and writing.hands == 1:
+                wanted = min(_CALL, high - low)
                 with writing.turn:
-                    done = writing.carry(source, rest.start, rest.low, rest.size)
+                    done = writing.carry(source, extent.start + low - extent.low, low, wanted)
                     writing.hurry(done, whole=True)
                 handles.bytes_read += done
-                worker.bytes_done += done
-                if done < rest.size:
+                if done < wanted:
                     self._strangers.add(extent.file)
                     source = None
-                rest = _between(rest, rest.low + done, rest.low + rest.size)
-            for offset, data in worker.painter.stretch(rest):
-                with writing.turn:
-                    writing.write(offset, data)
-                    writing.hurry(len(data), whole=True)
-                worker.bytes_done += len(data)
+            else:
+                data = worker.painter.stretch(extent, low)
+                self._put(writing, low, data)
+                done = len(data)
+            worker.bytes_done += done
+            low += done
+
+    def _put(self, writing: Writing, low: int, data: memoryview) -> None:
+        with writing.turn, self._turn:
+            writing.write(low, data)
+            writing.hurry(len(data), whole=True)
 
     def _mosaic(self, writing: Writing, work: Mosaic, tiles: list[tuple[int, int]], worker: Worker) -> None:
         for low, high in tiles:
             data = worker.painter.mosaic(work, low, high)
-            with writing.turn:
-                writing.write(low, data)
-                writing.hurry(high - low, whole=True)
+            self._put(writing, low, data)
             worker.bytes_done += high - low
         self._done_with(writing, self._filled)
 
