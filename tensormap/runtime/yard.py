@@ -2,8 +2,8 @@
 
 Each worker has a file of its own as long as there are enough, and what need not be looked at the system copies there, from page
 to page. Writes go one at a time: they ask for large stretches of memory, and wait for each other at that. Measured, two workers,
-2.5 GB in and out of memory: in two files 0.33 s where the system copies (in one 0.80), 0.49 s where reads and writes take turns, and
-0.67 where they do not, with twice the CPU time; in one file 0.48 s in turns.
+2.5 GB in and out of memory: in two files 0.33 s where the system copies (in one 0.80), 0.49 s where reads and writes take turns,
+and 0.67 where they do not, with twice the CPU time; in one file 0.48 s in turns.
 """
 
 from __future__ import annotations
