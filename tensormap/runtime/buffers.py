@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+TILE = 512 << 10  # bytes of a target that are rendered and written at once: they stay in the processor's cache
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bytes that one worker may hold: `tile` of a target written in order, `block` of one written in runs, `window` of sources
@@ -22,7 +25,7 @@ class Limits:
         block, window = min(24 << 20, share // 4 * 3), min(2 << 20, share // 16)
         if tile is not None:
             return Limits(max(1, tile), max(1, min(tile, block)), max(1 << 12, min(window, 16 * tile)))
-        return Limits(min(512 << 10, share // 4), block, window)
+        return Limits(min(TILE, share // 4), block, window)
 
 
 class Buffer:

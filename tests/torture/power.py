@@ -92,7 +92,7 @@ class _Recorder:
         self.recording = Recording(Disk.read(place), [], set())
         self._place = str(place)
         self._turn = threading.RLock()
-        self._unknown = {"fdatasync", "replace", "remove", "pwritev", "writev", "copy_file_range", "sendfile", "link"}
+        self._unknown = {"fdatasync", "replace", "remove", "pwritev", "writev", "sendfile", "link"}
 
     def hook(self, call: Call) -> Any:
         inside = call.path == self._place or call.path.startswith(self._place + "/")
@@ -130,6 +130,12 @@ class _Recorder:
         descriptor, data, offset = call.arguments
         done = call.do()
         self._add(Bytes(os.fstat(descriptor).st_ino, offset, bytes(data[:done])))
+        return done
+
+    def _copy_file_range(self, call: Call) -> Any:
+        source, descriptor, _, start, offset = call.arguments
+        done = call.do()
+        self._add(Bytes(os.fstat(descriptor).st_ino, offset, os.pread(source, done, start)))
         return done
 
     def _write(self, call: Call) -> Any:

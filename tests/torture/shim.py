@@ -17,6 +17,7 @@ from tensormap.runtime import staging, writing
 CHANGING = [
     "open",
     "pwrite",
+    "copy_file_range",
     "write",
     "fsync",
     "fdatasync",
@@ -49,7 +50,7 @@ class Call:
 
     @property
     def path(self) -> str:
-        first = self.arguments[0] if self.arguments else ""
+        first = self.arguments[self.name == "copy_file_range"] if self.arguments else ""
         if not isinstance(first, int):
             folder = self.more.get("dir_fd")
             return os.path.join(_path_of(folder), os.fspath(first)) if folder is not None else os.fspath(first)

@@ -31,6 +31,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "open": (errno.EACCES, errno.EMFILE, errno.EIO, errno.ENOSPC),
     "close": (errno.EIO,),
     "pwrite": (errno.ENOSPC, errno.EIO, errno.EDQUOT, SHORT),
+    "copy_file_range": (errno.ENOSPC, errno.EIO, errno.EXDEV, errno.EOPNOTSUPP, SHORT, EOF),
     "write": (errno.ENOSPC, errno.EIO, SHORT),
     "fsync": (errno.EIO, errno.ENOSPC),
     "posix_fallocate": (errno.ENOSPC, errno.EIO, errno.EOPNOTSUPP),
@@ -52,6 +53,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     "flock": (errno.ENOLCK,),
 }
 TOLERATED = {("posix_fallocate", errno.EOPNOTSUPP)} | {(name, SHORT) for name in ("pwrite", "write", "preadv", "pread")}
+TOLERATED |= {("copy_file_range", fault) for fault in FAULTS["copy_file_range"]}  # reads and writes take its place
 
 
 def halved(buffers: list[memoryview]) -> list[memoryview]:
@@ -69,6 +71,8 @@ def inject(call: Call, fault: Fault) -> Any:
                 call.do()  # a descriptor is gone whatever close says
             name = None if isinstance(first, int) else first
             raise OSError(fault, os.strerror(fault), name)
+        case ("copy_file_range", _):
+            return 0 if fault == EOF else call.original(first, rest[0], max(1, rest[1] // 2), *rest[2:])
         case ("preadv", _):
             return 0 if fault == EOF else call.original(first, halved(rest[0]), *rest[1:])
         case ("pread", _):

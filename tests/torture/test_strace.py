@@ -14,7 +14,19 @@ from tests.torture.test_kills import ENVIRONMENT, KILLED, ROOT, prepared, settle
 from tests.torture.workloads import Workload, tree
 
 CALLS = (
-    *("openat", "close", "pwrite64", "write", "fsync", "fallocate", "ftruncate", "rename", "renameat2", "mkdir"),
+    *(
+        "openat",
+        "close",
+        "pwrite64",
+        "write",
+        "fsync",
+        "copy_file_range",
+        "fallocate",
+        "ftruncate",
+        "rename",
+        "renameat2",
+        "mkdir",
+    ),
     *("unlink", "unlinkat", "rmdir", "chmod", "flock", "sync_file_range", "preadv,preadv2", "pread64", "newfstatat"),
 )
 STRACE = shutil.which("strace")
