@@ -5,6 +5,8 @@ What a command needs is imported when it runs: `--help` loads click and nothing 
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from tensormap.commands.checkpoints import diff, inspect
@@ -51,4 +53,7 @@ for _command in (apply, plan, verify, finalize, inspect, diff, list_, check, fmt
 
 def main() -> None:
     """Run the command line, and exit."""
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # numpy's would start, and spin, for products that are never asked for
     cli(prog_name="tensormap")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 TILE = 512 << 10  # bytes of a target that are rendered and written at once: they stay in the processor's cache
 
 
