@@ -71,16 +71,14 @@ class OpenFile:
     objects: Mapping[tuple[str, ...], Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Bytes of a file that are known before any tensor is read."""
 
     offset: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Checksum:
+class Checksum(NamedTuple):
     """The crc32 of the file's bytes `start` to `start + size` goes, as four little-endian bytes, to each offset of `into`."""
 
     start: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +66,23 @@ def _collect(root: Path, selection: Selection) -> Catalog:
     if not selection.files:
         raise refusal("no-checkpoint", f"no file of {shown(os.fspath(root))} is chosen")
     opened = {each: open_file(root / each, each) for each in selection.files}
+    held = {each: [info.name for info in found.tensors.values()] for each, found in opened.items()}
     if selection.index is not None and selection.where is not None:
-        check_agreement(selection.index, selection.where, opened)
-    for each, found in opened.items():
-        _check_names(each, found)
-    shared = _shared(opened, "tensors") or _shared({k: v for k, v in opened.items() if v.format != "gguf"}, "objects")
+        check_agreement(selection.index, selection.where, held)
+    for each, names in held.items():
+        _check_names(each, names)
+    shared = _shared(held.values()) or _shared(
+        [".".join(keys) for keys in found.objects] for found in opened.values() if found.format != "gguf"
+    )
     tensors: dict[str, TensorInfo] = {}
     objects: dict[str, Any] = {}
     metadata: dict[str, str] = {}
     for k, (each, found) in enumerate(opened.items()):
         prefix = f"{each}:" if shared else ""
-        for info in found.tensors.values():
-            tensors[prefix + info.name] = info if not (k or shared) else info._replace(name=prefix + info.name, file=k)
+        if k or shared:
+            tensors.update((info.name, info) for info in renumbered(found.tensors.values(), k, prefix))
+        else:
+            tensors.update(zip(held[each], found.tensors.values(), strict=True))
         for keys, value in found.objects.items():
             if found.format == "gguf":  # the parts of a model say some things again, such as how many parts there are
                 objects.setdefault(".".join(keys), value)
@@ -89,25 +94,31 @@ def _collect(root: Path, selection: Selection) -> Catalog:
     return Catalog(root, formats[0] if len(formats) == 1 else "mixed", sources, tensors, metadata, objects)
 
 
-def _check_names(file: str, found: OpenFile) -> None:
+def renumbered(tensors: Iterable[TensorInfo], file: int, prefix: str) -> Iterator[TensorInfo]:
+    """Yield tensors as those of another file, their names behind a prefix."""
+    for name, dtype, shape, _, offset, strides, encoding in tensors:
+        yield TensorInfo(prefix + name, dtype, shape, file, offset, strides, encoding)
+
+
+def _check_names(file: str, names: Sequence[str]) -> None:
     """Refuse keys that read the same once they are joined: `a` in `b` beside `b.a`."""
-    if len({info.name for info in found.tensors.values()}) == len(found.tensors):
+    if len(set(names)) == len(names):
         return
     seen: set[str] = set()
     twice = []
-    for info in found.tensors.values():
-        if info.name in seen:
-            twice.append(info.name)
-        seen.add(info.name)
+    for name in names:
+        if name in seen:
+            twice.append(name)
+        seen.add(name)
     raise refusal("tensor-name-twice", f"{shown(file)} has several tensors of the name {listed(twice)}")
 
 
-def _shared(opened: dict[str, OpenFile], what: str) -> bool:
+def _shared(lists: Iterable[Sequence[str]]) -> bool:
     """Tell whether two files hold something under the same name."""
     total = 0
     names: set[str] = set()
-    for found in opened.values():
-        keys = {".".join(each) for each in getattr(found, what)}
-        total += len(keys)
-        names |= keys
+    for each in lists:
+        own = set(each)
+        total += len(own)
+        names |= own
     return len(names) != total

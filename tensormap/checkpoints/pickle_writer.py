@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from tensormap.checkpoints.catalog import Opaque
 from tensormap.checkpoints.refusal import refusal, shown
@@ -14,8 +14,7 @@ from tensormap.dtypes import BY_NAME
 _BATCH = 1000  # pickle writes this many items of a list or dictionary at once
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A tensor: row-major in storage `key` of its own."""
 
     key: str
@@ -30,11 +29,23 @@ def dump(tree: Mapping[str, Any]) -> bytes:
     return bytes(writer.out + b".")
 
 
+class _Form(NamedTuple):
+    """How tensors of one dtype and shape are written: the bytes before their key, and those from there on between the numbers that
+    they have in the memo, which rise by one.
+    """
+
+    head: bytes
+    packer: struct.Struct
+    between: tuple[bytes, ...]
+
+
 class _Writer:
     def __init__(self) -> None:
         self.out = bytearray(b"\x80\x02")
         self.count = 0  # of things in the memo
         self.known: dict[str, int] = {}  # constants' and globals' places in the memo
+        self.marks: list[int] = []  # where wide numbers of the memo stand
+        self.forms: dict[tuple[str, tuple[int, ...]], _Form] = {}
 
     def save(self, value: Any) -> None:
         match value:
@@ -62,7 +73,11 @@ class _Writer:
                 raise refusal("object-not-in-format", f"a torch file is not given a {shown(type(value).__name__)}")
 
     def memoize(self) -> None:
-        self.out += bytes((0x71, self.count)) if self.count < 256 else b"r" + self.count.to_bytes(4, "little")
+        if self.count < 256:
+            self.out += bytes((0x71, self.count))
+        else:
+            self.marks.append(len(self.out) + 1)
+            self.out += b"r" + self.count.to_bytes(4, "little")
         self.count += 1
 
     def get(self, place: int) -> None:
@@ -140,7 +155,10 @@ class _Writer:
             self.out += b"("
             for key, each in pairs[start : start + _BATCH]:
                 self.save(key)
-                self.save(each)
+                if type(each) is Leaf:
+                    self.tensor(each)
+                else:
+                    self.save(each)
             self.out += b"u"
 
     def namespace(self, items: Mapping[Any, Any]) -> None:
@@ -153,6 +171,31 @@ class _Writer:
             self.out += b"b"
 
     def tensor(self, leaf: Leaf) -> None:
+        """Write a tensor. Once the memo has wide numbers, those of one form differ in these and their keys alone."""
+        form = self.forms.get((leaf.dtype, leaf.shape))
+        if form is not None:
+            head, packer, between = form
+            numbers = range(self.count, self.count + len(between))
+            self.out += (
+                head + _unicode(leaf.key) + packer.pack(*chain.from_iterable(zip(between, numbers, strict=True)))
+            )
+            self.count += len(between)
+            return
+        start, known, wide = len(self.out), len(self.known), self.count >= 256
+        self.marks.clear()
+        self._tensor(leaf)
+        if wide and len(self.known) == known:
+            self.forms[leaf.dtype, leaf.shape] = self._form(start, len(_unicode(leaf.key)))
+
+    def _form(self, start: int, key: int) -> _Form:
+        """Return the form of the tensor that was just written from `start` on, with a key of so many bytes."""
+        head = self.marks[0] - 1 - key
+        begins = [head + key, *(mark + 4 for mark in self.marks)]
+        between = tuple(bytes(self.out[a:b]) for a, b in zip(begins, self.marks, strict=False))
+        packer = struct.Struct("<" + "".join(f"{len(each)}sI" for each in between))
+        return _Form(bytes(self.out[start:head]), packer, between)
+
+    def _tensor(self, leaf: Leaf) -> None:
         """Write `_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`; v3 where a dtype has no storage class."""
         dtype = BY_NAME[leaf.dtype]
         count = 1

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
@@ -93,39 +94,58 @@ def _tensors(file: Reader, table: dict[str, Any], start: int) -> list[TensorInfo
     """Check every record and that together they cover the rest of the file; return them in the order of their bytes."""
     room = file.size - start
     tensors: list[TensorInfo] = []
-    ends: list[tuple[int, int]] = []
+    forms: dict[tuple[str, str], tuple[str, tuple[int, ...], int]] = {}  # a few, for ten thousands of tensors
+    reached = 0
+    gapless = True
     for name, record in table.items():
         try:
             code, shape, (begin, end) = record["dtype"], record["shape"], record["data_offsets"]
-            dtype = BY_CODE[code] if code in _RANK else None
+            form = forms.get((code, str(shape)))
         except (TypeError, KeyError, ValueError):
             raise _invalid(file, name, record) from None
-        if dtype is None:
-            raise refusal("dtype-unknown", f"{shown(file.name)}: {shown(name)} has the unknown dtype {shown(code)}")
-        count = 1
-        if type(shape) is not list or len(shape) > RANK_CAP or type(begin) is not int or type(end) is not int:
-            raise _invalid(file, name, record)
-        for size in shape:
-            if type(size) is not int or not 0 <= size <= LARGEST:
-                raise _invalid(file, name, record)
-            count *= size
-        if (count or _product(shape)) * dtype.bits > 8 * LARGEST:
-            raise _invalid(file, name, record)
-        if not 0 <= begin <= end:
+        if form is None:
+            form = forms[code, str(shape)] = _form(file, name, record)
+        dtype, sizes, bits = form
+        if type(shape) is not list or type(begin) is not int or type(end) is not int or not 0 <= begin <= end:
             raise _invalid(file, name, record)
         if end > room:
             raise refusal(
                 "file-truncated",
                 f"{shown(file.name)} has {room} bytes of data, but {shown(name)} should end at byte {end} of them",
             )
-        if (end - begin) * 8 != count * dtype.bits:
+        if (end - begin) * 8 != bits:
             raise refusal(
                 "tensor-size",
                 f"{shown(file.name)}: {shown(name)} of shape {shown(shape)} and dtype {code} does not fit {end - begin} bytes",
             )
-        tensors.append(TensorInfo(name, dtype.name, tuple(shape), 0, start + begin))
-        ends.append((start + begin, start + end))
-    reached = start
+        gapless &= begin == reached
+        reached = end
+        tensors.append(TensorInfo(name, dtype, sizes, 0, start + begin))
+    return tensors if gapless and reached == room else _by_offset(file, tensors, table, room)
+
+
+def _form(file: Reader, name: str, record: dict[str, Any]) -> tuple[str, tuple[int, ...], int]:
+    """Check a record's dtype and shape; return them with how many bits such a tensor has."""
+    code, shape = record["dtype"], record["shape"]
+    dtype = BY_CODE[code] if code in _RANK else None
+    if dtype is None:
+        raise refusal("dtype-unknown", f"{shown(file.name)}: {shown(name)} has the unknown dtype {shown(code)}")
+    if type(shape) is not list or len(shape) > RANK_CAP:
+        raise _invalid(file, name, record)
+    count = 1
+    for size in shape:
+        if type(size) is not int or not 0 <= size <= LARGEST:
+            raise _invalid(file, name, record)
+        count *= size
+    if (count or _product(shape)) * dtype.bits > 8 * LARGEST:
+        raise _invalid(file, name, record)
+    return dtype.name, tuple(shape), count * dtype.bits
+
+
+def _by_offset(file: Reader, tensors: list[TensorInfo], table: dict[str, Any], room: int) -> list[TensorInfo]:
+    """Check that tensors cover all bytes of their file, each once; return them in the order of their bytes."""
+    ends = [tuple(record["data_offsets"]) for record in table.values()]
+    reached = 0
     order = sorted(range(len(ends)), key=ends.__getitem__)
     for k in order:
         begin, end = ends[k]
@@ -136,8 +156,8 @@ def _tensors(file: Reader, table: dict[str, Any], start: int) -> list[TensorInfo
             before = shown(tensors[order[order.index(k) - 1]].name) if k != order[0] else "the header"
             raise refusal(slug, f"{shown(file.name)}: {shown(tensors[k].name)} {says} {before}")
         reached = end
-    if reached != file.size:
-        raise refusal("data-trailing", f"{shown(file.name)} has {file.size - reached} bytes after its last tensor")
+    if reached != room:
+        raise refusal("data-trailing", f"{shown(file.name)} has {room - reached} bytes after its last tensor")
     return [tensors[k] for k in order]
 
 
@@ -177,26 +197,32 @@ def layout(tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mappin
     `offsets` follow the given order, the file the reference writer's. CheckpointError for what the format cannot hold.
     """
     names: set[str] = set()
-    codes: list[str] = []
-    for name, dtype, _ in tensors:
-        code = BY_NAME[dtype].code
-        if code not in _RANK:
-            raise refusal("dtype-not-in-format", f"safetensors cannot hold {shown(name)}: it has no dtype `{dtype}`")
+    forms: dict[tuple[str, tuple[int, ...]], tuple[int, int, str]] = {}  # of a few: place in the order, bytes, text
+    order: list[tuple[int, str, int, int, str]] = []
+    for k, (name, dtype, shape) in enumerate(tensors):
         if name == "__metadata__" or name in names:
             raise refusal("name-not-in-format", f"safetensors cannot hold two things of the name {shown(name)}")
         names.add(name)
-        codes.append(code)
-    records: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
-    begins = [0] * len(tensors)
+        form = forms.get((dtype, shape))
+        if form is None:
+            code = BY_NAME[dtype].code
+            if code not in _RANK:
+                raise refusal(
+                    "dtype-not-in-format", f"safetensors cannot hold {shown(name)}: it has no dtype `{dtype}`"
+                )
+            record = f':{{"dtype":"{code}","shape":[{",".join(map(str, shape))}],"data_offsets":['
+            form = forms[dtype, shape] = -_RANK[code], byte_size(name, dtype, shape), record
+        order.append((form[0], name, k, form[1], form[2]))
+    order.sort()
+    records = ['"__metadata__":' + _json(dict(sorted(metadata.items())))] if metadata else []
+    begins = [0] * len(order)
     reached = 0
-    for k in sorted(range(len(tensors)), key=lambda k: (-_RANK[codes[k]], tensors[k][0])):
-        name, dtype, shape = tensors[k]
-        size = byte_size(name, dtype, shape)
+    for _, name, k, size, record in order:
         begins[k] = reached
-        records[name] = {"dtype": codes[k], "shape": shape, "data_offsets": (reached, reached + size)}
-        reached += size
+        begin, reached = reached, reached + size
+        records.append(f"{encode_basestring(name)}{record}{begin},{reached}]}}")
     try:
-        text = json.dumps(records, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        text = f"{{{','.join(records)}}}".encode()
     except UnicodeError:
         raise refusal("name-not-in-format", "safetensors cannot hold a name that is not Unicode text") from None
     text += b" " * (-len(text) % 8)
@@ -209,6 +235,22 @@ def layout(tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mappin
     start = 8 + len(text)
     header = len(text).to_bytes(8, "little") + text
     return FileLayout(start + reached, (Piece(0, header),), tuple(start + begin for begin in begins))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def byte_sizes(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> list[int]:
+    """Return how many bytes each of these (name, dtype, shape) tensors takes, as `byte_size` does."""
+    known: dict[tuple[str, tuple[int, ...]], int] = {}
+    sizes: list[int] = []
+    for name, dtype, shape in tensors:
+        size = known.get((dtype, shape))
+        if size is None:
+            size = known[dtype, shape] = byte_size(name, dtype, shape)
+        sizes.append(size)
+    return sizes
 
 
 def byte_size(name: str, dtype: str, shape: tuple[int, ...]) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 
 from tensormap.checkpoints import content, strict_json
-from tensormap.checkpoints.catalog import OpenFile
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import listed, refusal, shown
 from tensormap.diagnostics import CheckpointError, Diagnostic
@@ -49,12 +48,17 @@ def _inside(name: str) -> bool:
     return not re.search(r"[\\\0:]", name) and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
-def check_agreement(index: str, where: Mapping[str, str], opened: Mapping[str, OpenFile]) -> None:
-    """Refuse an index that does not say exactly what its files hold; all disagreements in one report."""
+def check_agreement(index: str, where: Mapping[str, str], held: Mapping[str, Sequence[str]]) -> None:
+    """Refuse an index that does not say exactly which names its files hold; all disagreements in one report."""
+    agreed: dict[str, str] = {}
+    for file, names in held.items():
+        agreed.update(dict.fromkeys(names, file))
+    if agreed == where and len(agreed) == sum(map(len, held.values())):
+        return
     holders: dict[str, list[str]] = {}
-    for file, found in opened.items():
-        for info in found.tensors.values():
-            holders.setdefault(info.name, []).append(file)
+    for file, names in held.items():
+        for name in names:
+            holders.setdefault(name, []).append(file)
     twice = [name for name, files in holders.items() if len(files) > 1]
     missing = [name for name in where if name not in holders]
     moved = [name for name, file in where.items() if name in holders and file not in holders[name]]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii
+from math import prod
 
 from tensormap.checkpoints.refusal import refusal, shown
-from tensormap.checkpoints.safetensors import byte_size
+from tensormap.checkpoints.safetensors import byte_sizes
 
 Described = tuple[str, str, tuple[int, ...]]
 """A tensor's name, dtype and shape."""
@@ -46,16 +49,19 @@ def index(shards: Sequence[tuple[str, Sequence[Described]]]) -> str:
     where: dict[str, str] = {}
     total = elements = 0
     for file, tensors in shards:
-        for name, dtype, shape in tensors:
+        for name, _, _ in tensors:
             if name in where:
                 raise refusal(
                     "tensor-in-two-shards", f"{shown(name)} is in both {shown(where[name])} and {shown(file)}"
                 )
             where[name] = file
-            total += byte_size(name, dtype, shape)
-            count = 1
-            for size in shape:
-                count *= size
-            elements += count
-    table = {"metadata": {"total_parameters": elements, "total_size": total}, "weight_map": where}
-    return json.dumps(table, indent=2, sort_keys=True) + "\n"
+        total += sum(byte_sizes(tensors))
+        elements += sum(count * prod(shape) for shape, count in Counter(shape for _, _, shape in tensors).items())
+    table = {"metadata": {"total_parameters": elements, "total_size": total}, "weight_map": {}}
+    head, tail = json.dumps(table, indent=2).rsplit("{}", 1)
+    if not where:
+        return f"{head}{{}}{tail}\n"
+    quoted = {file: encode_basestring_ascii(file) for file, _ in shards}
+    lines = [f"    {encode_basestring_ascii(name)}: {quoted[file]}" for name, file in sorted(where.items())]
+    body = ",\n".join(lines)
+    return f"{head}{{\n{body}\n  }}{tail}\n"

@@ -105,7 +105,7 @@ class _Archive:
         """Write a local header, padded so that the data after it are aligned."""
         encoded = f"{ROOT}/{name}".encode()
         start = self.at
-        wide = _zip64([each for each in (size, size, start) if each >= _MARK32])
+        wide = _zip64(size, start)
         before = start + LOCAL.size + len(encoded) + len(wide) + 4
         padding = -before % ALIGNMENT
         extra = wide + b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
@@ -133,7 +133,7 @@ class _Archive:
         for entry in self.entries:
             if entry.size and entry.data in later:
                 checksums.append(Checksum(entry.data, entry.size, (entry.descriptor, self.at + 16)))
-            wide = _zip64([each for each in (entry.size, entry.size, entry.start) if each >= _MARK32])
+            wide = _zip64(entry.size, entry.start)
             size, header = min(entry.size, _MARK32), min(entry.start, _MARK32)
             self.out += CENTRAL.pack(
                 *(
@@ -166,10 +166,11 @@ class _Archive:
         return FileLayout(self.at, (*self.pieces, Piece(self.begin, bytes(self.out))), offsets, tuple(checksums))
 
 
-def _zip64(values: list[int]) -> bytes:
+def _zip64(size: int, start: int) -> bytes:
     """Return the extra field that holds the numbers that are too wide for their own fields."""
-    if not values:
+    if size < _MARK32 and start < _MARK32:
         return b""
+    values = [each for each in (size, size, start) if each >= _MARK32]
     return (
         b"\x01\x00" + (8 * len(values)).to_bytes(2, "little") + b"".join(each.to_bytes(8, "little") for each in values)
     )

@@ -264,6 +264,24 @@ def test_a_pickle_has_torchs_own_bytes_for_any_number_of_tensors(count: int) -> 
     assert layout.pieces[0].data[: 64 + size] == file.getvalue()[: 64 + size]
 
 
+def test_a_pickle_has_torchs_own_bytes_for_any_forms_in_any_order() -> None:
+    dtypes = ("float32", "bfloat16", "uint16", "float8_e4m3fn", "int64")
+    shapes = ((), (1,), (3, 2), (1, 2, 3, 4), (0,), (70_000, 0), (300, 1))
+    forms = [*itertools.product(dtypes, shapes)] * 5
+    random.Random(0).shuffle(forms)
+    file = io.BytesIO()
+    tree: dict[str, Any] = {"first": {}, "then": {}}
+    described = []
+    for k, (dtype, shape) in enumerate(forms):
+        part, name = "first" if k < 140 else "then", f"layer.{k}"
+        tree[part][name] = torch.zeros(shape, dtype=getattr(torch, dtype))
+        described.append(((part, name), dtype, shape))
+    torch.save(tree, file)
+    layout = torch_zip.layout({}, described)
+    size = zipfile.ZipFile(file).getinfo("archive/data.pkl").file_size
+    assert layout.pieces[0].data[: 64 + size] == file.getvalue()[: 64 + size]
+
+
 def test_files_beyond_four_gigabytes_are_written_and_read(tmp_path: Path) -> None:
     large = 5 * 2**30
     names = [("a", "uint8", (100,)), ("b", "uint8", (large,)), ("c", "float32", (4,)), ("d", "uint8", (large,))]
