@@ -5,8 +5,8 @@ Each function turns one kind of observation into equations or values; `bind` dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,12 +154,10 @@ def hole_total(hole: NumberHole, known: Known) -> Polynomial | None:
     return total
 
 
-def from_names(
-    shape: Shape, entries: Sequence[Entry], known: Known, taken: Callable[[Entry], bool], span: Any
-) -> list[Equation]:
+def from_names(shape: Shape, entries: Sequence[Entry], known: Known, span: Any) -> list[Equation]:
     """Read the ranges of indices off the numbers in names."""
-    size_of = known.size
-    kept = [entry for entry in entries if fits(shape, entry.numbers, size_of) and not taken(entry)]
+    free = all(isinstance(slot, NumberHole) and slot.parts for slot in shape.slots)
+    kept = entries if free else [entry for entry in entries if fits(shape, entry.numbers, known.size)]
     equations: list[Equation] = []
     if not kept:
         return equations

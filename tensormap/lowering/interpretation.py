@@ -12,7 +12,7 @@ from dataclasses import replace
 from tensormap.checkpoints.catalog import Catalog, TensorInfo
 from tensormap.checkpoints.gguf_types import PAIRS
 from tensormap.language import mapping as m
-from tensormap.language.names import shapes
+from tensormap.language.names import numbers, shapes
 from tensormap.lowering.matching import Names, fits
 
 
@@ -47,8 +47,7 @@ def interpret(mapping: m.Mapping, catalog: Catalog) -> Catalog:
     tensors = dict(catalog.tensors)
     for template, meaning in said:
         for shape in shapes(template):
-            for entry in names.groups.get(shape.text, ()):
-                info = entry.info
-                if info.dtype == "uint8" and info.encoding is None and fits(shape, entry.numbers, lambda _: None):
+            for info in names.groups.get(shape.text, ()):
+                if info.dtype == "uint8" and info.encoding is None and fits(shape, numbers(info.name), lambda _: None):
                     tensors[info.name] = meaning(info)
     return replace(catalog, tensors=tensors)

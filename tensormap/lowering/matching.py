@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tensormap.checkpoints.catalog import TensorInfo
-from tensormap.language.names import NumberHole, Shape, skeleton
+from tensormap.language.names import NumberHole, Shape, numbers, skeletons
 from tensormap.language.polynomial import Polynomial
 
 Sizer = Callable[[Polynomial], int | None]
@@ -24,18 +24,28 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Names:
-    """A catalog's names, grouped by skeleton."""
+    """A catalog's names, grouped by skeleton. The numbers in them are read where they are asked for: most never are."""
 
-    groups: dict[str, list[Entry]] = field(default_factory=dict)
+    groups: dict[str, list[TensorInfo]] = field(default_factory=dict)
+    _entries: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     _forms: dict[tuple[str, tuple[int | None, ...]], tuple[Entry, ...]] = field(default_factory=dict)
 
     @staticmethod
-    def of(tensors: Iterable[TensorInfo]) -> Names:
-        groups: dict[str, list[Entry]] = {}
-        for info in tensors:
-            text, numbers = skeleton(info.name)
-            groups.setdefault(text, []).append(Entry(numbers, info))
+    def of(tensors: Collection[TensorInfo]) -> Names:
+        groups: dict[str, list[TensorInfo]] = {}
+        for text, info in zip(skeletons([info.name for info in tensors]), tensors, strict=True):
+            held = groups.get(text)
+            if held is None:
+                groups[text] = [info]
+            else:
+                held.append(info)
         return Names(groups)
+
+    def entries(self, text: str) -> tuple[Entry, ...]:
+        """Return the names of a skeleton with their numbers."""
+        if text not in self._entries:
+            self._entries[text] = tuple([Entry(numbers(info.name), info) for info in self.groups.get(text, ())])
+        return self._entries[text]
 
     def forms(self, text: str, fixed: tuple[int | None, ...]) -> tuple[Entry, ...]:
         """Return one entry for each distinct shape of a skeleton, the first of its kind; `fixed` are the numbers it must have."""
@@ -43,22 +53,23 @@ class Names:
         if key not in self._forms:
             seen: dict[tuple[int, ...], Entry] = {}
             free = all(number is None for number in fixed)
-            for entry in self.groups.get(text, ()):
-                if entry.info.shape in seen:
+            for info in self.groups.get(text, ()):
+                if info.shape in seen:
                     continue
+                entry = Entry(numbers(info.name), info)
                 if free or all(a is None or a == b for a, b in zip(fixed, entry.numbers, strict=True)):
-                    seen[entry.info.shape] = entry
+                    seen[info.shape] = entry
             self._forms[key] = tuple(seen.values())
         return self._forms[key]
 
     def has(self, shape: Shape, size: Sizer) -> bool:
         """Say whether any name can be of this shape, as far as its holes are known."""
-        entries = self.groups.get(shape.text)
-        if not entries:
+        infos = self.groups.get(shape.text)
+        if not infos:
             return False
         if not shape.slots or all(isinstance(slot, NumberHole) and slot.parts for slot in shape.slots):
             return True
-        return any(fits(shape, entry.numbers, size) for entry in entries)
+        return any(fits(shape, numbers(info.name), size) for info in infos)
 
 
 def fits(shape: Shape, numbers: tuple[int, ...], size: Sizer) -> bool:

@@ -12,7 +12,7 @@ from tensormap.language import syntax
 from tensormap.language.expressions import Missing
 from tensormap.language.layout import Node, Rest, atoms
 from tensormap.language.layout import size as axis_size
-from tensormap.language.names import NumberHole, Shape, shapes
+from tensormap.language.names import NumberHole, Shape, numbers, shapes
 from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import evidence, generator_shapes
 from tensormap.lowering.matching import Entry, positions, reader
@@ -98,11 +98,9 @@ def read_shapes(state: State) -> bool:
         if any(atom.of is not None for atom in atoms(use.tensor.layout)):
             for name, sizes in evidence.listed(use.tensor, tuple(_every(use, state)), state.known).items():
                 changed |= state.known.put(name, sizes)
-        for entry, place in _meant(use, state, shared=shared):
-            mark = (use.rule.number, use.shape.text + str(use.tensor.span.start), entry.info.shape)
-            if mark in state.done:
-                continue
-            state.done.add(mark)
+        done = state.done.setdefault((use.rule.number, use.shape.text + str(use.tensor.span.start)), set())
+        for entry, place in _meant(use, state, done, shared=shared):
+            done.add(entry.info.shape)
             changed = True
             found = evidence.from_shape(use.tensor, entry, place, state.known)
             if isinstance(found, Diagnostic):
@@ -115,7 +113,7 @@ def read_shapes(state: State) -> bool:
 def _every(use: Use, state: State) -> Iterator[tuple[Entry, Map[str, int]]]:
     """List all names of a use with their positions."""
     read = reader(use.shape, state.known.size, state.known.count)
-    for entry in state.names.groups.get(use.shape.text, ()):
+    for entry in state.names.entries(use.shape.text):
         place = read(entry.numbers)
         if place is not None:
             yield entry, place
@@ -183,13 +181,16 @@ def axis_span(axis: Node) -> Span | None:
     return axis.span
 
 
-def _meant(use: Use, state: State, *, shared: bool) -> Iterator[tuple[Entry, Map[str, int]]]:
-    """List the names that a use stands for with certainty, one for each shape where that is enough."""
+def _meant(
+    use: Use, state: State, done: set[tuple[int, ...]], *, shared: bool
+) -> Iterator[tuple[Entry, Map[str, int]]]:
+    """List the names that a use stands for with certainty, the first of each shape that is not among those `done`."""
     known = state.known
     needed = tuple(dict.fromkeys(name for guard in use.rule.guards for name in position_names(guard, state.mapping)))
     if not shared and not needed:
         for entry in state.names.forms(use.shape.text, _fixed(use.shape, state)):
-            yield entry, positions(use.shape, entry.numbers, known.size, known.count) or {}
+            if entry.info.shape not in done:
+                yield entry, positions(use.shape, entry.numbers, known.size, known.count) or {}
         return
     if any(known.size(slot.offset) is None for slot in use.shape.slots if isinstance(slot, NumberHole)):
         return
@@ -199,7 +200,10 @@ def _meant(use: Use, state: State, *, shared: bool) -> Iterator[tuple[Entry, Map
         return  # a condition may not be asked of a layer that there is not
     holds: dict[tuple[int | None, ...], bool | None] = {}
     read = reader(use.shape, known.size, known.count)
-    for entry in state.names.groups.get(use.shape.text, ()):
+    for info in state.names.groups.get(use.shape.text, ()):
+        if info.shape in done:  # as the caller sees to; most have the same
+            continue
+        entry = Entry(numbers(info.name), info)
         place = read(entry.numbers)
         if place is None or any(_beyond(index, place, state) for index in place):
             continue
@@ -245,29 +249,26 @@ def read_ranges(state: State) -> bool:
     before = len(state.equations)
     changed = False
     for text, group in _groups(uses).items():
-        entries = state.names.groups.get(text, ())
-        if not entries:
+        if text not in state.names.groups:
             continue
         for use in group:
             open_indices = [index for index in use.template.indices if known.count(index) is None]
+            if not open_indices:
+                continue
+            entries = state.names.entries(text)
             for name in open_indices:
                 index = state.mapping.indices[name]
                 if index.of is not None:
                     changed |= _ragged_range(index, use.shape, entries, state)
-            if not open_indices:
-                continue
             others = [
                 other for other in group if not _same_slots(other.shape, use.shape) and _rivals(other, use, state)
             ]
             if any(known.count(index) is None for other in others for index in other.template.indices):
                 continue
 
-            def taken(entry: Entry, others: list[Use] = others) -> bool:
-                return any(
-                    positions(other.shape, entry.numbers, known.size, known.count) is not None for other in others
-                )
-
-            state.equations.extend(evidence.from_names(use.shape, entries, known, taken, use.tensor.span))
+            readers = [reader(other.shape, known.size, known.count) for other in others]
+            own = [entry for entry in entries if all(read(entry.numbers) is None for read in readers)]
+            state.equations.extend(evidence.from_names(use.shape, own if others else entries, known, use.tensor.span))
     if len(state.equations) > before:
         state.equations[before:] = _largest(state.equations[before:])
         return solve_all(state) or changed

@@ -25,7 +25,7 @@ class State:
     known: Known
     trust: str
     equations: list[Equation] = field(default_factory=list)
-    done: set[tuple[int, str, tuple[int, ...]]] = field(default_factory=set)
+    done: dict[tuple[int, str], set[tuple[int, ...]]] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
     inferred: set[str] = field(default_factory=set)
     set_by_user: set[str] = field(default_factory=set)

@@ -6,11 +6,12 @@ from tensormap.language import mapping as m
 from tensormap.language import syntax
 from tensormap.language.expressions import Missing
 from tensormap.language.expressions import names as names_in
-from tensormap.language.names import Shape, shapes
+from tensormap.language.names import Shape, numbers, shapes
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression
 from tensormap.lowering import evidence
 from tensormap.lowering.known import Known
+from tensormap.lowering.matching import Names
 from tensormap.lowering.observe import solve_all
 from tensormap.lowering.solve import Equation, Witness
 from tensormap.lowering.state import State, active
@@ -55,11 +56,7 @@ def _possible(param: m.Param, state: State) -> tuple[str, ...] | None:
         return None
     everything = set().union(*meant.values())
     size = state.known.size
-    present = {
-        form
-        for form in everything
-        if any(_form_matches(form, entry.numbers) for entry in state.names.groups.get(form.partition("|")[0], ()))
-    }
+    present = {form for form in everything if _is_present(form, state.names)}
     return tuple(
         variant
         for variant in param.variants
@@ -80,11 +77,16 @@ def _form(shape: Shape, known: Known) -> str:
     return shape.text + "|" + ",".join(slots)
 
 
-def _form_matches(form: str, numbers: tuple[int, ...]) -> bool:
-    slots = form.partition("|")[2]
-    if not slots:
-        return True
-    return all(a in ("#", str(b)) for a, b in zip(slots.split(","), numbers, strict=True))
+def _is_present(form: str, names: Names) -> bool:
+    """Say whether there is a name of this form."""
+    text, _, written = form.rpartition("|")
+    slots = written.split(",") if written else []
+    if all(slot == "#" for slot in slots):
+        return text in names.groups
+    return any(
+        all(a in ("#", str(b)) for a, b in zip(slots, numbers(info.name), strict=True))
+        for info in names.groups.get(text, ())
+    )
 
 
 def _variant(param: m.Param) -> str | None:

@@ -141,3 +141,13 @@ def test_a_number_in_a_name_that_nothing_gives_is_reported(checkpoint: Path) -> 
     mapping = tensormap.loads('index j < 2\n"x.{n + j}" -> _\n"*" -> _\n')
     with pytest.raises(CheckpointError, match=r"underdetermined.*`n`"):
         tensormap.plan(mapping, checkpoint, to="right")
+
+
+@pytest.mark.parametrize("names", [("x.0.w", "x.#.w"), ("x.#.w",), ("x.0.w", "x.#0.w"), ("x.0.w", "x.0.w\n")])
+def test_a_name_with_a_sign_that_stands_for_numbers_is_a_name_like_any_other(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    save_file({name: np.zeros(2, np.float32) for name in names}, tmp_path / "model.safetensors")
+    mapping = tensormap.loads("index i < 1\nx.{i}.w [2] <-> y.{i}.w [2]\n")
+    with pytest.raises(CheckpointError, match=f"unclaimed-tensor.*{names[-1]!r}".replace("'", "").replace("\\n", ".*")):
+        tensormap.plan(mapping, tmp_path, to="right")

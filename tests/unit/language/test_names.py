@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensormap.language.names import NumberHole, Template, WordHole, formatter, glob, hole_value, shapes, skeleton
+from tensormap.language.names import (
+    NumberHole,
+    Template,
+    WordHole,
+    formatter,
+    glob,
+    hole_value,
+    shapes,
+    skeleton,
+    skeletons,
+)
 from tensormap.language.polynomial import Polynomial
 
 ONE = Polynomial.number(1)
@@ -59,10 +70,26 @@ def test_glob(pattern: str, name: str, fits: bool) -> None:  # noqa: FBT001
         ("a007", ("a#", (7,))),
         ("a" + "9" * 18, ("a#", (10**18 - 1,))),
         ("a" + "9" * 19, ("a#", (-1,))),
+        ("a.#.b", ("a.#0.b", ())),
+        ("#1#", ("#0##0", (1,))),
+        ("a\nb.1", ("a\nb.#", (1,))),
+        ("", ("", ())),
     ],
 )
 def test_skeleton(name: str, expected: tuple[str, tuple[int, ...]]) -> None:
     assert skeleton(name) == expected
+    assert skeletons([name, "w.3", name]) == [expected[0], "w.#", expected[0]]
+    assert skeletons([name]) == [expected[0]]
+
+
+def test_no_two_names_of_one_skeleton_have_different_counts_of_numbers() -> None:
+    names = ["".join(parts) for parts in product("#0a", repeat=4)]
+    counts: dict[str, int] = {}
+    for name in names:
+        text, found = skeleton(name)
+        assert counts.setdefault(text, len(found)) == len(found)
+    assert skeletons(names) == [skeleton(name)[0] for name in names]
+    assert skeletons([]) == []
 
 
 def test_shapes_choose_words() -> None:

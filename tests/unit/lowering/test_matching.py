@@ -110,7 +110,7 @@ def _info(name: str, *shape: int) -> TensorInfo:
 
 def test_names_by_skeleton() -> None:
     names = Names.of([_info("a.0", 2), _info("a.1", 2), _info("b.1.1", 3), _info("a.2", 4)])
-    assert {text: [entry.numbers for entry in held] for text, held in names.groups.items()} == {
+    assert {text: [entry.numbers for entry in names.entries(text)] for text in names.groups} == {
         "a.#": [(0,), (1,), (2,)],
         "b.#.#": [(1, 1)],
     }
