@@ -181,13 +181,20 @@ def plan(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep Python from looking for garbage: a plan is a million small objects, none of them garbage, and running it makes none."""
+    """Keep Python from looking for garbage: a plan is a million small objects, none of them garbage, and running it makes none.
+
+    To freeze and thaw gives what was made to the oldest generation, unseen: else the next object that anyone makes would have all
+    of them looked through. Where the caller has frozen objects, these are to stay so.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from tensormap.diagnostics import Diagnostic, MappingError
 from tensormap.language.layout import AxisBlock, Block, Place
 from tensormap.lowering.known import Known
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """One tensor's part: element offset at position 0 of all indices, a stride for each axis of the box, and what each index in
     names adds to the offset.
     """
@@ -27,13 +27,12 @@ class Placed:
     coefficients: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Boxed:
+class Boxed(NamedTuple):
     """A box over several tensors, the written one first."""
 
     sizes: tuple[int, ...]
     parts: tuple[Placed, ...]
-    count: int  # of elements
+    elements: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from tensormap.checkpoints.catalog import TensorInfo
 from tensormap.language import mapping as m
 from tensormap.lowering import plan
 from tensormap.lowering.boxes import Placed
 from tensormap.lowering.compose import Box
+
+Aimless: TypeAlias = tuple[tuple[int, ...], plan.Region, int, tuple[int, ...]]
+"""A copy whose target has no number yet: sizes, source, and the target's offset and strides. Most steps are made as one."""
 
 
 @dataclass(slots=True)
@@ -21,7 +25,7 @@ class Draft:
     shape: tuple[int, ...]
     dtype: str | None
     explicit: bool
-    steps: list[plan.Step]
+    steps: list[plan.Step | Aimless]
     rule: m.Rule
     first: int  # the first source tensor it needs, for order on disk
     covered: int = 0

@@ -10,7 +10,7 @@ from tensormap.language.expressions import Missing
 from tensormap.language.functions import INVERSES
 from tensormap.language.inverse import tensor_count
 from tensormap.lowering import plan
-from tensormap.lowering.known import Known
+from tensormap.lowering.known import Known, indices_in
 
 _NEGATE = {"+": "-", "-": "+", "*": "/", "/": "*"}
 
@@ -34,6 +34,17 @@ def number(expression: object, known: Known, positions: Map[str, int]) -> int | 
         what = f"`{', '.join(value.names)}` is not known" if isinstance(value, Missing) else "this is not a number"
         raise MappingError(Diagnostic("unknown-value", what, (Label(span),) if span else ()))
     return value
+
+
+def moving(formula: m.Formula, mapping: m.Mapping) -> frozenset[str]:
+    """Return the indices on whose positions a term's formula depends."""
+    match formula:
+        case m.Operand():
+            return frozenset()
+        case m.Scalar(expression=expression):
+            return indices_in(expression, mapping)
+        case m.Function(arguments=arguments):
+            return frozenset().union(*(moving(each, mapping) for each in arguments))
 
 
 def backward(formula: m.Formula, value: plan.Formula, known: Known, positions: Map[str, int]) -> plan.Formula:

@@ -5,10 +5,9 @@ Keeps the account of what has been claimed. Reads no data, and knows nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
-from itertools import product
 
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label, Span
 from tensormap.language import mapping as m
@@ -76,26 +75,26 @@ class Instances:
 
     def places(self, indices: Sequence[str], fixed: Place = NOWHERE) -> Iterator[dict[str, int]]:
         """Yield every combination of positions, an index whose size depends on another behind that one."""
-        wanted = [index for index in indices if index not in fixed]
-        if not wanted:
-            yield dict(fixed)
-        elif all(self._flat(index) for index in wanted):
-            for chosen in product(*(range(self.count(index)) for index in wanted)):
-                place = dict(fixed)
-                place.update(zip(wanted, chosen, strict=True))
-                yield place
-        else:
-            yield from self._grow(sorted(wanted, key=lambda index: not self._flat(index)), dict(fixed))
+        places: Iterator[dict[str, int]] = iter([dict(fixed)])
+        for index in sorted((index for index in indices if index not in fixed), key=self._depends):
+            places = self._along(index, places)
+        return places
 
-    def _grow(self, wanted: Sequence[str], place: dict[str, int]) -> Iterator[dict[str, int]]:
-        if not wanted:
-            yield place
-            return
-        for position in range(self.count(wanted[0], place)):
-            yield from self._grow(wanted[1:], {**place, wanted[0]: position})
+    def _along(self, index: str, places: Iterable[Place]) -> Iterator[dict[str, int]]:
+        """Yield each place at every position of one more index."""
+        depends = self._depends(index)
+        count = 0 if depends else self.count(index)
+        for place in places:
+            for position in range(self.count(index, place) if depends else count):
+                yield {**place, index: position}
+
+    def _depends(self, index: str) -> bool:
+        return not self._flat(index)
 
     def holds(self, rule: m.Rule, place: Place) -> bool:
         """Say whether the conditions of a rule hold at these positions; one that needs a position not given is left out."""
+        if not rule.guards:
+            return True
         for guard, needed in self._positional(rule):
             if any(name not in place for name in needed):
                 continue
@@ -134,7 +133,7 @@ class Account:
     def claim(self, name: str, rule: m.Rule) -> bool:
         """Let a rule read a source tensor; False where another rule does."""
         held = self._claims.setdefault(name, rule)
-        if held.number == rule.number:
+        if held is rule or held.number == rule.number:
             return True
         labels = (Label(rule.span, "this one"), Label(held.span, "and this one", primary=False))
         self.findings.append(Diagnostic("claimed-twice", f"two rules read `{name}`", labels))

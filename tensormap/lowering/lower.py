@@ -19,7 +19,7 @@ from tensormap.language.pairing import Pair, pair
 from tensormap.lowering import generator_shapes, plan
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.boxes import row_major
-from tensormap.lowering.draft import Draft, Virtual, describe
+from tensormap.lowering.draft import Draft, Virtual, count_of, describe
 from tensormap.lowering.instances import Account, Instances, in_order, rest_of, where
 from tensormap.lowering.writer import Writer
 
@@ -151,7 +151,7 @@ class Lowering:
         if not tensor.aliases:
             return info
         for alias in tensor.aliases:
-            other = tensors.get(self.at.formatter(alias.template)(place))
+            other = tensors.get(self.at.name(alias.template, place))
             if other is None or (info is not None and other.name == info.name):
                 continue
             if info is None:
@@ -209,11 +209,13 @@ class Lowering:
         write = self.at.formatter(target.template)
         extra = [(self.at.formatter(alias.template), alias.maybe) for alias in target.aliases]
         untied = self._untied() if extra else False
+        only = writers[0] if len(writers) == 1 and writers[0].lone else None
         for place in self.at.places(target.template.indices):
             if not self.at.holds(rule, place):
                 continue
             name = write(place)
-            draft = self._draft(rule, target, name, place, writers)
+            draft = self._like(rule, name, place, only) if only is not None else None
+            draft = draft or self._draft(rule, target, name, place, writers)
             if draft is None:
                 continue
             for format_alias, maybe in extra:
@@ -236,6 +238,17 @@ class Lowering:
         if "untied" in values:
             return bool(values["untied"])
         return "tied" in values and not values["tied"]
+
+    def _like(self, rule: m.Rule, name: str, place: dict[str, int], writer: Writer) -> Draft | None:
+        """Draft a tensor that is made as one before it was. None where none was, or where something does not fit."""
+        sources = writer.there(place)
+        if sources is None or name in self.drafts:
+            return None
+        draft = Draft(name, (), None, writer.explicit, [], rule, 1 << 62)
+        if not writer.again(draft, place, sources) or draft.covered != count_of(draft.shape):
+            return None
+        self.drafts[name] = draft
+        return draft
 
     def _draft(
         self, rule: m.Rule, target: m.Tensor, name: str, place: dict[str, int], writers: Sequence[Writer]
@@ -276,9 +289,7 @@ class Lowering:
                 return None
         if virtual:
             return None
-        total = 1
-        for size in draft.shape:
-            total *= size
+        total = count_of(draft.shape)
         if draft.covered != total:
             self.account.findings.append(
                 Diagnostic(

@@ -13,6 +13,7 @@ from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import groupby, product
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,9 @@ def schedule(bound: Bound, lowered: Lowered, opened: Opened, options: Options) -
     if side.files:
         outputs = _by_pattern(bound, drafts, metadata, config)
     else:
-        for draft in drafts:
-            draft.name = draft.name.replace(".", side.separator)
+        if side.separator != ".":
+            for draft in drafts:
+                draft.name = draft.name.replace(".", side.separator)
         outputs, index = _by_size(drafts, metadata, options.max_shard_size)
         texts.extend(index)
     texts.extend(config_texts(side, config))
@@ -133,16 +135,18 @@ def _settled(draft: Draft, main: str, dtype: str | None) -> Draft:
 
 def _main_dtype(drafts: Sequence[Draft]) -> str:
     """Return the dtype that most elements of floating point have."""
-    counts: Counter[str] = Counter()
+    counts: Counter[str | None] = Counter()
     for draft in drafts:
-        if draft.dtype is not None and BY_NAME[draft.dtype].kind == "float":
-            counts[draft.dtype] += max(1, draft.covered)
-    return counts.most_common(1)[0][0] if counts else "float32"
+        counts[draft.dtype] += draft.covered or 1
+    floats = {name: count for name, count in counts.items() if name is not None and BY_NAME[name].kind == "float"}
+    return max(floats, key=floats.__getitem__, default="float32")
 
 
 def _in_order(drafts: list[Draft]) -> list[Draft]:
     """Order by the first source tensor that is read, and where that is the same, by name."""
-    drafts = sorted(drafts, key=lambda draft: draft.first)
+    drafts = sorted(drafts, key=attrgetter("first"))
+    if len({draft.first for draft in drafts}) == len(drafts):
+        return drafts
     ordered: list[Draft] = []
     for _, group in groupby(drafts, key=lambda draft: draft.first):
         same = list(group)
@@ -189,7 +193,7 @@ def _by_size(
     drafts: Sequence[Draft], metadata: Map[str, str], limit: int
 ) -> tuple[list[plan.OutputFile], list[tuple[str, bytes]]]:
     described = [(draft.name, draft.dtype or "float32", draft.shape) for draft in drafts]
-    sizes = [safetensors.byte_size(*each) for each in described]
+    sizes = safetensors.byte_sizes(described)
     groups = shards.split(sizes, limit) if drafts else []
     names = shards.shard_names("model", len(groups), ".safetensors")
     outputs = []
@@ -209,10 +213,12 @@ def _file(path: str, format_name: str, drafts: Sequence[Draft], layout: FileLayo
     )
     steps: list[plan.Step] = []
     for number, draft in enumerate(drafts):
-        if number == 0:
-            steps.extend(draft.steps)
-        else:
-            steps.extend(_aimed(step, number) for step in draft.steps)
+        for step in draft.steps:
+            if isinstance(step, (plan.Copy, plan.Fill, plan.Compute)):
+                steps.append(_aimed(step, number))
+            else:
+                sizes, source, offset, strides = step
+                steps.append(plan.Copy(sizes, source, plan.Region(number, offset, strides)))
     return plan.OutputFile(path, format_name, tensors, layout, tuple(steps))
 
 

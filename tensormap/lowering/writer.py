@@ -34,12 +34,15 @@ _Spot: TypeAlias = tuple[int, tuple[int, ...]]
 
 
 class _Seen(NamedTuple):
-    """What a plain pair made of a source tensor: the target's shape and dtype, the boxes, and how many elements they fill."""
+    """What a steady pair made of its sources: the target's shape and dtype, the boxes, how many elements they fill, and with which
+    formula; None where it only moves them.
+    """
 
     shape: tuple[int, ...]
     dtype: str | None
     boxes: tuple[Boxed, ...]
     covered: int
+    formula: plan.Formula | None
 
 
 class Writer:
@@ -83,20 +86,26 @@ class Writer:
         self.to_virtual = target is not None and target.template.virtual
         self.expected: set[tuple[int, tuple[int, ...]]] = set()
         self.shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
-        self.seen: dict[tuple[str, tuple[int, ...], tuple[int, ...] | None], _Seen] = {}
+        self.seen: dict[object, _Seen] = {}
         self.call = left.call if isinstance(left, m.Stored) else None
         self.width = 1 if self.call is not None else len(self.tensors)
         self.formula: m.Formula = left.formula if isinstance(left, m.Stored) and self.call is None else m.Operand(0)
-        self.plain = (
-            isinstance(left, m.Stored)
-            and isinstance(content, m.Stored)
-            and isinstance(left.formula, m.Operand)
-            and isinstance(content.formula, m.Operand)
-            and not self.reduced
-            and not self.spread
-            and not self.to_virtual
-            and not any(self.virtual)
-        )
+        self.explicit = target is not None and target.dtype is not None
+        self.direct = not self.reduced and not any(self.virtual) and not any(tensor.aliases for tensor in self.tensors)
+        self.plain = self.steady = False
+        if isinstance(left, m.Stored) and isinstance(content, m.Stored):
+            self.plain = isinstance(left.formula, m.Operand) and isinstance(content.formula, m.Operand)
+            self.steady = (
+                (self.plain or not any(formulas.moving(each.formula, run.bound.mapping) for each in (left, content)))
+                and not self.reduced
+                and not self.spread
+                and not self.to_virtual
+                and not any(self.virtual)
+                and self.call is None
+            )
+
+        self.lone = self.steady and self.direct and not self.inner
+        """Whether one tensor is made of these sources and nothing else."""
 
     # --- sources ----------------------------------------------------------------------------------------------------
 
@@ -118,13 +127,10 @@ class Writer:
 
     def sources(self, place: dict[str, int]) -> tuple[list[TensorInfo | Virtual | None], list[tuple[m.Tensor, str]]]:
         """Return the tensors read at these positions, replica by replica, and those that are not there."""
-        if self.plain and not self.tensors[0].aliases:
-            name = self.formatters[0](place)
-            stored = self.run.bound.catalog.tensors.get(name)
-            if stored is None:
-                return [None], [(self.tensors[0], name)]
-            self.run.account.claim(name, self.rule)
-            return [stored], []
+        if self.direct:
+            there = self.there(place)
+            if there is not None:
+                return there, []
         found: list[TensorInfo | Virtual | None] = []
         lacking: list[tuple[m.Tensor, str]] = []
         places = self._replicas(place) if self.reduced else [place]
@@ -143,13 +149,27 @@ class Writer:
                 found.append(info)
         return found, lacking
 
+    def there(self, place: Map[str, int]) -> list[TensorInfo | Virtual | None] | None:
+        """Return the tensors read at these positions by a direct pair, claimed; None where one is not there."""
+        tensors = self.run.bound.catalog.tensors
+        found: list[TensorInfo | Virtual | None] = []
+        for write in self.formatters:
+            info = tensors.get(write(place))
+            if info is None:
+                return None
+            found.append(info)
+        for each in found:
+            assert each is not None
+            self.run.account.claim(each.name, self.rule)
+        return found
+
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def add(self, draft: Draft, place: dict[str, int], sources: list[TensorInfo | Virtual | None]) -> bool:
         """Add this pair's steps at these positions to a draft; False where shapes do not fit."""
         run, target = self.run, self.target
         assert target is not None
-        if self.plain and self._again(draft, place, sources[0]):
+        if self.steady and self.again(draft, place, sources):
             return True
         places = self._replicas(place) if self.reduced else [place]
         per = self.width
@@ -172,32 +192,71 @@ class Writer:
         if self.to_virtual:
             run.virtuals.setdefault(draft.name, Virtual(draft.name, shape, draft.dtype, self.rule))
         boxes = self._boxes(sources, places, rest, shape, generated)
-        if self.plain and not self.ragged and isinstance(sources[0], TensorInfo):
-            key = (sources[0].dtype, sources[0].shape, sources[0].strides)
-            self.seen[key] = _Seen(shape, draft.dtype, boxes, sum(each.count for each in boxes))
+        if self.steady:
+            covered = sum(each.elements for each in boxes)
+            self.seen[self._form(draft, place, sources)] = _Seen(
+                shape, draft.dtype, boxes, covered, self._steadily(place)
+            )
+            return self.again(draft, place, sources)
         for boxed in boxes:
-            draft.covered += boxed.count
-            if self.plain:
-                info = sources[0]
-                assert isinstance(info, TensorInfo)
-                self._copy(draft, boxed, place, info)
-            else:
-                self._steps(draft, boxed, place, places, sources, per, generated)
+            draft.covered += boxed.elements
+            self._steps(draft, boxed, place, places, sources, per, generated)
         return True
 
-    def _again(self, draft: Draft, place: Map[str, int], info: TensorInfo | Virtual | None) -> bool:
-        """Add the steps of a pair that only moves one tensor's elements, where a tensor like it was moved before: all but one of
-        many are of this kind. False where it was not, or where something does not fit, which is said elsewhere.
+    def again(self, draft: Draft, place: Map[str, int], sources: Sequence[TensorInfo | Virtual | None]) -> bool:
+        """Add the steps of a steady pair that has had sources of this form before, as all but one of many have. False where it has
+        not, or where something does not fit, which is said elsewhere.
         """
-        assert isinstance(info, TensorInfo)
-        seen = self.seen.get((info.dtype, info.shape, info.strides))
+        seen = self.seen.get(self._form(draft, place, sources))
         if seen is None or (draft.steps and (draft.shape != seen.shape or draft.dtype != seen.dtype)):
             return False
-        draft.shape, draft.dtype = seen.shape, seen.dtype
-        draft.covered += seen.covered
-        for boxed in seen.boxes:
-            self._copy(draft, boxed, place, info)
+        draft.shape, draft.dtype, boxes, covered, formula = seen
+        draft.covered += covered
+        ids, first, steps = self.run.ids, draft.first, draft.steps
+        numbers: list[int] = []
+        for info in sources:
+            assert info is not None
+            number = ids.get(info.name)
+            if number is None:
+                assert isinstance(info, TensorInfo)
+                number = self.run.input_of(info)
+            if number < first:
+                first = draft.first = number
+            numbers.append(number)
+        for sizes, parts, _ in boxes:
+            regions: list[plan.Region] = []
+            (start, to, moves), *rest = parts
+            for name, step in moves:
+                start += step * place[name]
+            for number, (offset, strides, moves) in zip(numbers, rest, strict=True):
+                for name, step in moves:
+                    offset += step * place[name]
+                regions.append(plan.Region(number, offset, strides))
+            if formula is None:
+                steps.append((sizes, regions[0], start, to))
+            else:
+                self._emit(draft, sizes, regions, formula, plan.Region(0, start, to))
         return True
+
+    def _form(self, draft: Draft, place: Map[str, int], sources: Sequence[TensorInfo | Virtual | None]) -> object:
+        """Return all that decides what a steady pair makes of its sources, but for where they lie."""
+        if len(sources) == 1 and not self.ragged:
+            info = sources[0]
+            assert isinstance(info, TensorInfo)
+            return not draft.steps, info.dtype, info.shape, info.strides
+        form: list[object] = [not draft.steps, *(place[name] for name in self.ragged)]
+        for info in sources:
+            assert isinstance(info, TensorInfo)
+            form += info.dtype, info.shape, info.strides
+        return tuple(form)
+
+    def _steadily(self, place: Map[str, int]) -> plan.Formula | None:
+        """Return the formula of a pair for which it is the same at all positions; None where elements only move."""
+        if self.plain:
+            return None
+        assert isinstance(self.content, m.Stored)
+        formula = formulas.forward(self.formula, self.run.known, place)
+        return formulas.backward(self.content.formula, formula, self.run.known, place)
 
     def _called(
         self, name: str, sources: list[TensorInfo | Virtual | None], places: Sequence[Map[str, int]]
@@ -225,19 +284,6 @@ class Writer:
         if rest not in self.shapes:
             self.shapes[rest] = self.run.at.shape(target.layout, rest, place)
         return self.shapes[rest]
-
-    def _copy(self, draft: Draft, boxed: Boxed, place: Map[str, int], info: TensorInfo) -> None:
-        """Add the step of a pair that only moves one tensor's elements: most pairs are of this kind."""
-        number = self.run.input_of(info)
-        draft.first = min(draft.first, number)
-        to, source = boxed.parts
-        draft.steps.append(
-            plan.Copy(
-                boxed.sizes,
-                plan.Region(number, offset_at(source, place), source.strides),
-                plan.Region(0, offset_at(to, place), to.strides),
-            )
-        )
 
     def _rest(
         self, sources: list[TensorInfo | Virtual | None], places: Sequence[Map[str, int]]
