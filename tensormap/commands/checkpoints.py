@@ -45,7 +45,7 @@ def inspect(path: Path, *, every: bool, as_json: bool) -> None:
 
 def _size(tensor: TensorInfo) -> int:
     from tensormap.checkpoints.gguf_types import ENCODINGS
-    from tensormap.lowering.plan_text import tensor_bytes
+    from tensormap.lowering.plan_families import tensor_bytes
 
     if tensor.encoding is not None:
         stored = ENCODINGS[tensor.encoding]

@@ -66,8 +66,9 @@ def wanted_of(given: dict[str, Any]) -> Wanted:
 @options.planning
 @options.extern_option
 @click.option("--save", metavar="FILE", type=click.Path(path_type=Path), help="Keep the plan, for `apply --plan FILE`.")
-@options.json_option
-def plan(mapping: str, source: Path, *, save: Path | None, as_json: bool, **given: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print for a program to read: what is shown, as data.")
+@click.option("--full", is_flag=True, help="Print the whole plan as JSON, as `--save` keeps it, for `apply --plan -`.")
+def plan(mapping: str, source: Path, *, save: Path | None, as_json: bool, full: bool, **given: Any) -> None:
     """Show what `apply` would do, reading headers and configs only.
 
     MAPPING is the name of a bundled mapping (see `list`) or a file; SRC a checkpoint: a directory or a file.
@@ -75,8 +76,13 @@ def plan(mapping: str, source: Path, *, save: Path | None, as_json: bool, **give
     made = wanted_of(given).plan(mapping, source)
     if save is not None:
         _write(save, made.to_json())
-    if as_json:
+    if full:
         terminal.out(made.to_json())
+        return
+    if as_json:
+        from tensormap.lowering import plan_listing
+
+        terminal.out(plan_listing.dump(made.steps))
         return
     terminal.out(str(made))
     if save is not None:

@@ -187,10 +187,20 @@ def test_a_saved_plan(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_plan_through_a_pipe(place: Path) -> None:
-    made = run("plan", *CONVERT[:2], *CONVERT[3:], "--json")
+    made = run("plan", *CONVERT[:2], *CONVERT[3:], "--full")
     assert json.loads(made.stdout)["tensormap_plan"] == 1
     assert run("apply", "--plan", "-", "out", stdin=made.stdout).exit_code == 0
     assert run("verify", *CONVERT).stdout == "equal: 7 tensors, every element, and 2 files, every byte\n"
+
+
+def test_a_plan_for_a_program_to_read(place: Path) -> None:
+    said = json.loads(run("plan", *CONVERT[:2], *CONVERT[3:], "--json").stdout)
+    assert said["writes"]["tensors"] == sum(each["count"] for file in said["files"] for each in file["tensors"]) == 7
+    assert [each["path"] for each in said["files"]] == ["model.safetensors"]
+    given = json.dumps(said).encode()
+    result = run("apply", "--plan", "-", "out", stdin=given)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error[bad-plan]: this is no plan of tensormap")
 
 
 @pytest.mark.parametrize("stdin", [False, True])
@@ -213,7 +223,7 @@ def test_a_stale_plan_is_refused(place: Path) -> None:
 
 
 def test_a_plan_that_writes_elsewhere_is_refused(place: Path) -> None:
-    plan = json.loads(run("plan", *CONVERT[:2], *CONVERT[3:], "--json").stdout)
+    plan = json.loads(run("plan", *CONVERT[:2], *CONVERT[3:], "--full").stdout)
     plan["texts"].append(["../escaped", "!"])
     (place / "plan.json").write_text(json.dumps(plan))
     result = run("apply", "--plan", "plan.json", "inside/out")
