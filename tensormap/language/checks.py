@@ -167,7 +167,10 @@ def axes_agree(mapping: m.Mapping) -> Iterator[Diagnostic]:
                 if atom is None and constant:
                     continue  # a constant is the same for every tensor of a family
                 seen.add((rule.number, name))
-                yield _alone(name, where, rule, terms, mapping)
+                size = _size_for_index(name, here, there, mapping)
+                if size is not None:
+                    seen.add((rule.number, size))
+                yield _alone(name, where, rule, terms, mapping, size)
         if each.left.has_rest != each.right.has_rest and (rule.number, "...") not in seen:
             seen.add((rule.number, "..."))
             yield Diagnostic(
@@ -178,8 +181,27 @@ def axes_agree(mapping: m.Mapping) -> Iterator[Diagnostic]:
             )
 
 
-def _alone(name: str, where: str, rule: m.Rule, term: m.Term, mapping: m.Mapping) -> Diagnostic:
+def _size_for_index(
+    name: str, here: dict[str, Atom | None], there: dict[str, Atom | None], mapping: m.Mapping
+) -> str | None:
+    """Return the axis without a partner that has the size of an index without a partner: `n` was written for an `i < n`."""
+    index = mapping.indices.get(name)
+    if index is None:
+        return None
+    alone = (atom for other, atom in there.items() if other not in here and other not in mapping.indices)
+    return next((atom.name for atom in alone if atom is not None and atom.size == index.size), None)
+
+
+def _alone(name: str, where: str, rule: m.Rule, term: m.Term, mapping: m.Mapping, size: str | None) -> Diagnostic:
     other = "right" if where == "left" else "left"
+    opposite = Label(_span(rule.right if where == "left" else rule.left), "", False)
+    if size is not None:
+        return Diagnostic(
+            "index-not-replicated",
+            f"`{name}` stands on the {where}, and `{size}`, which is how many there are, on the {other}",
+            (Label(term.span, f"`{name}` is an index here"), opposite),
+            help=(f"an index is an axis as well: write `{name}` for `{size}`",),
+        )
     if name in mapping.indices:
         return Diagnostic(
             "index-not-replicated",
@@ -190,7 +212,7 @@ def _alone(name: str, where: str, rule: m.Rule, term: m.Term, mapping: m.Mapping
     return Diagnostic(
         "axes-differ",
         f"the axis `{name}` stands on the {where} and not in the block that it pairs with on the {other}",
-        (Label(term.span, f"has `{name}`"), Label(_span(rule.right if where == "left" else rule.left), "", False)),
+        (Label(term.span, f"has `{name}`"), opposite),
     )
 
 
@@ -214,6 +236,13 @@ def no_diagonals(mapping: m.Mapping) -> Iterator[Diagnostic]:
                             f"two axes of size {name} in one block cannot be told apart",
                             (Label(span),),
                             help=("name them: `let a = " + name + "`",),
+                        )
+                    elif tensor is not None and name in tensor.template.indices:
+                        yield Diagnostic(
+                            "diagonal",
+                            f"`{name}` is an index in the name of this tensor, and an axis of it as well",
+                            (Label(span, f"each `{name}` has a tensor of its own"),),
+                            help=("give the axis another name",),
                         )
                     else:
                         yield Diagnostic(
@@ -362,10 +391,34 @@ def names_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
                 "unknown-name",
                 f"nothing gives `{name}` a value",
                 (Label(span, f"`{name}` is used here"),),
-                help=(f"did you mean `{hint}`?",)
-                if hint
-                else ("declare it: a `param`, a `let`, or a config line that reads it",),
+                help=(f"did you mean `{hint}`?",) if hint else _declaring(name, expression, mapping),
             )
+
+
+def _declaring(name: str, expression: syntax.Expression, mapping: m.Mapping) -> tuple[str, ...]:
+    """Say how a name gets a value, or that it was meant as a word or as the key that a line reads."""
+    if _compared(name, expression):
+        return (f'a word stands in quotes: `"{name}"`',)
+    for line in mapping.config:
+        for side in (line.left, line.right):
+            if side is not None and name in names_in(side):
+                return (f"so far it is a key: begin the config line that reads it with `{name} =`",)
+    return (f"declare it: a `param`, a `let`, or a config line that reads it: `{name} = KEY <-> KEY`",)
+
+
+def _compared(name: str, expression: syntax.Expression) -> bool:
+    """Say whether a bare name stands behind `==` or `!=`, or in the list behind `in`, as a word would."""
+    match expression:
+        case syntax.Binary(operator="==" | "!=", right=syntax.Name(text=text)):
+            return text == name
+        case syntax.Binary(operator="in", right=syntax.List(items=items)):
+            return any(isinstance(each, syntax.Name) and each.text == name for each in items)
+        case syntax.Binary(operator="and" | "or", left=left, right=right):
+            return _compared(name, left) or _compared(name, right)
+        case syntax.Unary(operand=operand):
+            return _compared(name, operand)
+        case _:
+            return False
 
 
 def _scalars(formula: m.Formula) -> Iterator[syntax.Expression]:

@@ -64,6 +64,7 @@ def explain(stop: Stop) -> Diagnostic:
         _unfinished_line,
         _unknown_character,
         _word_before_colon,
+        _star,
         _comparison,
         _layout,
         _keyword_as_name,
@@ -198,6 +199,24 @@ def _word_before_colon(stop: Stop) -> Diagnostic | None:
     return None
 
 
+def _star(stop: Stop) -> Diagnostic | None:
+    """Find `norm.*`, where `*` was meant to stand for many names."""
+    star = stop.previous
+    if star is None or star.kind != "STAR" or stop.part != "start" or stop.body != "file":
+        return None
+    if stop.text[star.start - 1 : star.start] not in (".", "_") and stop.found.kind not in (
+        "ARROW",
+        TEXT_END,
+        LINE_END,
+    ):
+        return None
+    help = (
+        "what one rule says of many names has an index: `norm.{s}` with `index s in weight, bias`",
+        'a name with `*` stands in quotes, and only where tensors are dropped: `"norm.*" -> _`',
+    )
+    return Diagnostic("syntax", "`*` multiplies here, and is no part of a name", (_label(stop, star),), help=help)
+
+
 def _comparison(stop: Stop) -> Diagnostic | None:
     """Find `=` for `==`, `==` for `=`, and chains."""
     found = stop.found
@@ -329,6 +348,8 @@ def _missing_arrow(stop: Stop) -> Diagnostic | None:
     help: tuple[str, ...] = ()
     if stop.body == "config" and any(each.text == "==" for each in words):
         help = ("`==` compares two values; a config line reads `value = left <-> right`",)
+    elif stop.body == "config":
+        help = ("`_` stands where a side has no such key: `n = num_layers <-> _`",)
     elif (
         kind not in ("MAPPING", "EXTERN", "BLOCK")
         and stop.body == "file"

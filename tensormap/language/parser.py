@@ -266,7 +266,10 @@ def _glued(reading: _Reading) -> list[Diagnostic]:
         if first.type == "ARROW" and second.type == "MINUS":
             message, help = f"`{text[-3:]}` is not an arrow", "write a space between an arrow and a minus"
         elif first.type != "ARROW" and (second[0].isalnum() or second[0] in "_{"):
-            message, help = f"`{text}` is neither a number nor a name", "write a space between a number and a name"
+            message = f"`{text}` is neither a number nor a name"
+            help = (
+                f"a product is `{first} * {second}`, in a layout `({first} {second})`; a name that begins so has quotes"
+            )
         else:
             continue
         span = Span(reading.source, reading.offset + _bounds(first)[0], reading.offset + _bounds(second)[1])

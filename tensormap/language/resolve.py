@@ -224,7 +224,12 @@ class _Resolver:
             if tensor.template.wild
         ]
         if wild and left and right:
-            self.scope.fail("wild-name", "`*` in a name stands only in rules that drop", wild[0].span or rule.span)
+            self.scope.fail(
+                "wild-name",
+                "`*` in a name stands only in rules that drop",
+                wild[0].span or rule.span,
+                help="what one rule says of many names has an index: `norm.{s}` with `index s in weight, bias`",
+            )
         self.rules.append(
             m.Rule(
                 left,

@@ -14,12 +14,14 @@ from tensormap.language.expressions import Missing
 from tensormap.language.expressions import names as names_in
 from tensormap.language.layout import Leaf, Sum, atoms
 from tensormap.language.layout import size as axis_size
-from tensormap.language.names import NumberHole, shapes
+from tensormap.language.names import NumberHole, shapes, skeleton
 from tensormap.language.printer import print_expression
+from tensormap.lowering.direction import fit
 from tensormap.lowering.evidence import OVERRULED
 from tensormap.lowering.solve import Contradiction
 from tensormap.lowering.state import State, active, position_names, undecided
 from tensormap.lowering.unsaid import choice, open_sizes, unknown_values
+from tensormap.suggest import did_you_mean
 
 MOST_PLACES = 100_000
 """How many positions a requirement is tried at."""
@@ -32,6 +34,8 @@ def conclude(state: State) -> None:
         raise CheckpointError(
             _unique([each for each in findings if each.slug == "wrong-model"])
         )  # all else follows from it
+    if state.catalog.tensors and not any(_present(rule, state) for rule in state.mapping.rules):
+        raise CheckpointError(_unknown(state))
     solution = state.solution
     if solution is not None:
         failed = _requirements(state)
@@ -49,7 +53,27 @@ def conclude(state: State) -> None:
         raise MappingError(missing)
     open_names = _open(state)
     if open_names:
-        raise CheckpointError(open_sizes(open_names, state))
+        lacking = {rule.number: rule for rule in open_names.values() if _is_absent(rule, state)}
+        sized = {name: rule for name, rule in open_names.items() if rule.number not in lacking}
+        absent = [_absent(rule, state) for rule in lacking.values()]  # and not the sizes that only they have
+        raise CheckpointError([*absent, *([open_sizes(sized, state)] if sized else [])])
+
+
+def _unknown(state: State) -> Diagnostic:
+    """Report a source that no rule knows a name of: everything else that could be said follows from it."""
+    here, there = (side.name for side in state.mapping.sides)
+    first = next(iter(state.catalog.tensors))
+    read = [tensor for rule in state.mapping.rules for term in rule.left for tensor in term.tensors]
+    forms = {shape.text: tensor for tensor in reversed(read) for shape in shapes(tensor.template)}
+    near = did_you_mean(skeleton(first)[0], tuple(forms))
+    backwards = fit(state.mapping.inverse, state.catalog.tensors) > 0
+    return Diagnostic(
+        "wrong-model",
+        f"no tensor of the source has a name that `{state.mapping.name}` knows as {here}",
+        (Label(forms[near].span, "the nearest rule"),) if near else (),
+        (f"the first of them is `{first}`",),
+        (f"there are names of {there}: convert it with `--to {here}`",) if backwards else (),
+    )
 
 
 def _overruled(each: Contradiction) -> bool:
@@ -205,9 +229,29 @@ def _present(rule: m.Rule, state: State) -> bool:
     """Say whether any source tensor of a rule can be there."""
     for term in rule.left:
         for tensor in term.tensors:
-            if tensor.template.virtual:
+            if tensor.template.virtual or tensor.template.wild:
                 return True
-            for shape in shapes(tensor.template):
-                if state.names.groups.get(shape.text):
-                    return True
+            for template in (tensor.template, *(alias.template for alias in tensor.aliases)):
+                for shape in shapes(template):
+                    if state.names.groups.get(shape.text):
+                        return True
     return False
+
+
+def _is_absent(rule: m.Rule, state: State) -> bool:
+    """Say whether a rule reads tensors, at all positions, and the source has none that is called like them."""
+    reads = any(term.tensors for term in rule.left)
+    return reads and not _present(rule, state) and not any(position_names(each, state.mapping) for each in rule.guards)
+
+
+def _absent(rule: m.Rule, state: State) -> Diagnostic:
+    tensor = next(tensor for term in rule.left for tensor in term.tensors)
+    wanted = next(shapes(tensor.template)).text
+    near = did_you_mean(wanted, tuple(state.names.groups)) if len(state.names.groups) < 5000 else None
+    called = next((name for name in state.catalog.tensors if near and skeleton(name)[0] == near), None)
+    return Diagnostic(
+        "missing-tensor",
+        f"the source has no tensor that is called like `{tensor.template}`",
+        (Label(tensor.span, "read here"),),
+        help=(f"there is `{state.names.groups[near][0].name}`",) if near else (),
+    )

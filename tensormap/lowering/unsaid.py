@@ -140,7 +140,7 @@ def _one_settles_all(names: Iterable[str], state: State) -> bool:
 # --- where it could be said -------------------------------------------------------------------------------------------------
 
 
-def _config(names: Iterable[str], state: State) -> tuple[str, ...]:
+def _config(names: tuple[str, ...], state: State) -> tuple[str, ...]:
     """Say which keys of the source's config would give these names. Nothing where no line reads them, or the config has them."""
     wanted = set(names)
     read = nested(state.config)
@@ -156,7 +156,12 @@ def _config(names: Iterable[str], state: State) -> tuple[str, ...]:
         if found:
             says[f"`{found[0]}` says `{print_expression(line.value)}`"] = None
     if not says:
-        return ()
+        name = unmarked(next(iter(names)))
+        return (
+            (f"the config can say it where a line of the mapping reads it: `{name} = KEY <-> KEY`",)
+            if state.config
+            else ()
+        )
     listed = ", ".join(list(says)[:_SHOWN]) + (f" and {len(says) - _SHOWN} more" if len(says) > _SHOWN else "")
     if state.config:
         return (f"the config has no such key: {listed}",)

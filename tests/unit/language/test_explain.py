@@ -368,7 +368,7 @@ CASES = {
         1 | w [2p] <-> b
           |    ^^
           |
-          = help: write a space between a number and a name
+          = help: a product is `2 * p`, in a layout `(2 p)`; a name that begins so has quotes
         """,
     ),
     "curly_quotes": (
@@ -424,6 +424,8 @@ CASES = {
           |
         7 |     g = dim
           |            ^ the line ends here
+          |
+          = help: `_` stands where a side has no such key: `n = num_layers <-> _`
 
         error[syntax]: axes are separated by spaces, not commas
          --> m.tmap:9:5

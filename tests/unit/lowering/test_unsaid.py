@@ -146,3 +146,47 @@ def test_names_are_listed_as_they_are_written(tmp_path: Path) -> None:
     )
     (found,) = _found(mapping, tmp_path / "in", **{"other.tmap:d": 3})
     assert found.slug == "unknown-setting"
+
+
+# --- names that are not there -------------------------------------------------------------------------------------------------
+
+LAYERS = "block layers.{i}. <-> l.{i}. {\n    q [(n d) e] <-> wq [n d e]\n    k [e e'] <-> wk [e' e]\n}\n"
+
+
+def test_a_source_of_the_other_side(tmp_path: Path) -> None:
+    (found,) = _found(tensormap.loads(LAYERS), _source(tmp_path / "in", {"l.0.wq": (2, 3, 5), "l.0.wk": (5, 5)}))
+    assert (found.slug, found.message) == (
+        "wrong-model",
+        "no tensor of the source has a name that `<text>` knows as left",
+    )
+    assert found.notes == ("the first of them is `l.0.wk`",)
+    assert found.help == ("there are names of right: convert it with `--to left`",)
+
+
+def test_a_source_whose_names_are_a_dot_away(tmp_path: Path) -> None:
+    text = LAYERS.replace("layers.{i}.", "layers.{i}")
+    (found,) = _found(tensormap.loads(text), _source(tmp_path / "in", {"layers.0.q": (6, 5), "layers.0.k": (5, 5)}))
+    assert found.slug == "wrong-model"
+    assert [each.text for each in found.labels] == ["the nearest rule"]
+    assert not found.help
+
+
+def test_a_size_that_only_missing_tensors_have(tmp_path: Path) -> None:
+    (found,) = _found(tensormap.loads(LAYERS), _source(tmp_path / "in", {"layers.0.wq": (6, 5), "layers.0.k": (5, 5)}))
+    assert found.slug == "missing-tensor"
+    assert found.message == "the source has no tensor that is called like `layers.{i}.q`"
+    assert found.help == ("there is `layers.0.wq`",)
+
+
+def test_a_size_of_a_rule_that_holds_nowhere_is_not_looked_for_in_names(tmp_path: Path) -> None:
+    text = "index i < deep\n" + LAYERS + "layers.{i}.extra [x] <-> l.{i}.extra [x] when i > 5\n"
+    (found,) = _found(
+        tensormap.loads(text), _source(tmp_path / "in", {"layers.0.q": (6, 5), "layers.0.k": (5, 5)}), n=2
+    )
+    assert (found.slug, found.message) == ("underdetermined", "nothing determines `x`")
+
+
+def test_a_config_that_no_line_reads(tmp_path: Path) -> None:
+    source = _source(tmp_path / "in", {"layers.0.q": (6, 5), "layers.0.k": (5, 5)}, {"heads": 2})
+    (found,) = _found(tensormap.loads(LAYERS), source)
+    assert found.help[0] == "the config can say it where a line of the mapping reads it: `d = KEY <-> KEY`"
