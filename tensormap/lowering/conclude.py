@@ -253,5 +253,5 @@ def _absent(rule: m.Rule, state: State) -> Diagnostic:
         "missing-tensor",
         f"the source has no tensor that is called like `{tensor.template}`",
         (Label(tensor.span, "read here"),),
-        help=(f"there is `{state.names.groups[near][0].name}`",) if near else (),
+        help=(f"there is `{called}`",) if called else (),
     )
