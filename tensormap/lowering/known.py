@@ -39,7 +39,11 @@ class Known:
     mapping: Mapping
     values: dict[str, Any] = field(default_factory=dict)
     sizes: Map[str, int] = field(default_factory=dict)  # the least that names of axes and ranges can be
+    nowhere: Map[str, Any] = field(init=False)  # for conditions: no index has a position
     _sizes: dict[Polynomial, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.nowhere = {name: Missing((name,)) for name in self.mapping.indices}
 
     def put(self, name: str, value: Any) -> bool:
         """Take note of a value; say whether it is new. What was worked out before is forgotten."""
@@ -54,7 +58,7 @@ class Known:
         self.values.pop(name, None)
         self._sizes.clear()
 
-    def evaluate(self, expression: syntax.Expression, positions: Map[str, int] = NOWHERE) -> Any:
+    def evaluate(self, expression: syntax.Expression, positions: Map[str, Any] = NOWHERE) -> Any:
         """Return an expression's value, or a Missing that names what is not known."""
 
         def look(name: str) -> Any:
@@ -92,6 +96,8 @@ class Known:
                 value = int(value)
             if isinstance(value, int) and not isinstance(value, bool):
                 return value
+            if not isinstance(value, Missing):
+                return None  # no size, whatever shapes would say
         if name in self.values:
             value = self.values[name]
             return value if isinstance(value, int) and not isinstance(value, bool) else None
