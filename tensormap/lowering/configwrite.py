@@ -13,7 +13,7 @@ from tensormap.language.expressions import Missing, evaluate, invert, keys, nest
 from tensormap.language.printer import print_expression
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.sources import config_files
-from tensormap.lowering.state import active
+from tensormap.lowering.state import says
 
 
 def written_config(bound: Bound, extra: Map[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -26,7 +26,7 @@ def written_config(bound: Bound, extra: Map[str, Any]) -> tuple[dict[str, Any], 
     bound.known.values.update({key: value for key, value in extra.items() if key not in held})
     try:
         for line in bound.mapping.config:
-            if line.right is None or line.arrow == "<-" or active(line.guards, bound.known) is not True:
+            if line.right is None or line.arrow == "<-" or says(line, bound.known) is not True:
                 continue
             value = _value(line, bound)
             if isinstance(value, Missing):
@@ -46,10 +46,7 @@ def written_config(bound: Bound, extra: Map[str, Any]) -> tuple[dict[str, Any], 
                         )
                     )
                 configs.nested_set(config, key, plain)
-        if any(
-            line.rest and line.arrow != "<-" and active(line.guards, bound.known) is True
-            for line in bound.mapping.config
-        ):
+        if any(line.rest and line.arrow != "<-" and says(line, bound.known) is True for line in bound.mapping.config):
             config = _with_rest(config, bound)
     finally:
         bound.known.values.clear()
@@ -61,7 +58,7 @@ def _with_rest(written: Map[str, Any], bound: Bound) -> dict[str, Any]:
     """Return the source's config without the keys that some line reads, with what was written put in."""
     kept = deepcopy(dict(bound.config))
     for line in bound.mapping.config:
-        if line.left is not None and line.arrow != "<-" and active(line.guards, bound.known) is True:
+        if line.left is not None and line.arrow != "<-" and says(line, bound.known) is True:
             for key in keys(line.left):
                 if isinstance(nested(written)(key), Missing):
                     configs.nested_remove(kept, key)

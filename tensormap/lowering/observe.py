@@ -17,7 +17,7 @@ from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import evidence, generator_shapes
 from tensormap.lowering.matching import Entry, positions, reader
 from tensormap.lowering.solve import Equation, Witness, solve
-from tensormap.lowering.state import State, Use, active, position_names, undecided, uses_of, word
+from tensormap.lowering.state import State, Use, active, position_names, says, undecided, uses_of, word
 
 
 def read_config(state: State, config: Map[str, Any], config_name: str) -> bool:
@@ -27,7 +27,7 @@ def read_config(state: State, config: Map[str, Any], config_name: str) -> bool:
     changed = False
     strength = evidence.OVERRULED if state.trust == "shapes" else evidence.CONFIG
     for number, line in enumerate(state.mapping.config):
-        if number in state.config_done or active(line.guards, state.known) is not True:
+        if number in state.config_done or says(line, state.known) is not True:
             continue
         state.config_done.add(number)
         observed = evidence.from_config(line, config, config_name, state.known, strength)

@@ -49,10 +49,21 @@ class Use:
 
 
 def active(guards: Iterable[m.Guard], known: Known, place: Map[str, int] | None = None) -> bool | None:
-    """Say whether all conditions hold; None where that is not known, or depends on a position."""
+    """Say whether all conditions of a rule hold; None where that is not known, or depends on a position."""
+    return _hold(guards, known, {**known.nowhere, **place} if place else known.nowhere)
+
+
+def says(line: m.ConfigRule, known: Known) -> bool | None:
+    """Say whether all conditions of a config line hold; None where that is not known. It stands at no position: what an index that
+    nothing declares is called is its size.
+    """
+    return _hold(line.guards, known, {})
+
+
+def _hold(guards: Iterable[m.Guard], known: Known, place: Map[str, Any]) -> bool | None:
     result: bool | None = True
     for guard in guards:
-        value = known.evaluate(guard.condition, place or {})
+        value = known.evaluate(guard.condition, place)
         if isinstance(value, Missing):
             result = None
         elif bool(value) == guard.negated:

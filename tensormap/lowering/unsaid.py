@@ -11,7 +11,7 @@ from tensormap.language.expressions import Missing, evaluate, keys, nested
 from tensormap.language.expressions import names as names_in
 from tensormap.language.printer import print_expression
 from tensormap.lowering.solve import FreeMonomial
-from tensormap.lowering.state import State, active
+from tensormap.lowering.state import State, says
 
 _SHOWN = 5  # rules, and keys of a config
 _FACTS = 6
@@ -144,25 +144,25 @@ def _config(names: tuple[str, ...], state: State) -> tuple[str, ...]:
     """Say which keys of the source's config would give these names. Nothing where no line reads them, or the config has them."""
     wanted = set(names)
     read = nested(state.config)
-    says: dict[str, None] = {}
+    found: dict[str, None] = {}
     for line in state.mapping.config:
         if line.left is None or line.value is None or line.arrow == "<-" or not wanted & set(names_in(line.value)):
             continue
-        if active(line.guards, state.known) is False:
+        if says(line, state.known) is False:
             continue
         if state.config and not isinstance(evaluate(line.left, read), Missing):
             continue
-        found = keys(line.left)
-        if found:
-            says[f"`{found[0]}` says `{print_expression(line.value)}`"] = None
-    if not says:
+        read_keys = keys(line.left)
+        if read_keys:
+            found[f"`{read_keys[0]}` says `{print_expression(line.value)}`"] = None
+    if not found:
         name = unmarked(next(iter(names)))
         return (
             (f"the config can say it where a line of the mapping reads it: `{name} = KEY <-> KEY`",)
             if state.config
             else ()
         )
-    listed = ", ".join(list(says)[:_SHOWN]) + (f" and {len(says) - _SHOWN} more" if len(says) > _SHOWN else "")
+    listed = ", ".join(list(found)[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
     if state.config:
         return (f"the config has no such key: {listed}",)
     return (f"no config was found beside the source; `--config FILE` names one, where {listed}",)

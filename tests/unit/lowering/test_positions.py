@@ -79,3 +79,28 @@ def test_a_condition_is_not_asked_of_a_layer_that_there_is_not(tmp_path: Path) -
     (tmp_path / "a" / "config.json").write_text('{"depth": 2, "kinds": ["wide", "wide"]}')
     tensormap.apply(tensormap.loads(LISTED), tmp_path / "a", tmp_path / "b", to="b")
     assert read_safetensors(tmp_path / "b").keys() == {"m.0.w", "m.1.w"}
+
+
+@pytest.mark.parametrize("declared", ["", "index i < n\n"])
+def test_a_condition_on_a_position_is_one_whether_the_index_is_declared_or_not(declared: str, tmp_path: Path) -> None:
+    """An index that nothing declares has the name of its own size; a condition means its position."""
+    text = f"{declared}x.{{i}} [e] <-> y.{{i}} [e] when i == 0\nx.{{i}} [e] <-> z.{{i}} [e] when i > 0\n"
+    tensors = {f"x.{i}": torch.randn(4) for i in range(3)}
+    wanted = {"y.0": tensors["x.0"], "z.1": tensors["x.1"], "z.2": tensors["x.2"]}
+    mapping = tensormap.loads(text)
+    converted = mapping.convert(tensors, "right")
+    assert sorted(converted) == sorted(wanted)
+    assert all(torch.equal(converted[name], each) for name, each in wanted.items())
+    for name, each in (("in", tensors), ("wanted", wanted)):
+        (tmp_path / name).mkdir()
+        save_file(each, tmp_path / name / "model.safetensors")
+    tensormap.apply(mapping, tmp_path / "in", tmp_path / "out", to="right")
+    assert_same(read_safetensors(tmp_path / "out"), read_safetensors(tmp_path / "wanted"))
+
+
+def test_a_condition_of_a_config_line_means_the_size(tmp_path: Path) -> None:
+    text = 'when x > 1 {\n    config {\n        "many" = _ <-> kind\n    }\n}\ne.{x} [f] <-> e [x f]\n'
+    (tmp_path / "in").mkdir()
+    save_file({f"e.{k}": torch.randn(2) for k in range(3)}, tmp_path / "in" / "model.safetensors")
+    plan = tensormap.plan(tensormap.loads(text), tmp_path / "in", to="right")
+    assert '"kind": "many"' in str(plan)
