@@ -20,6 +20,7 @@ from tensormap.language.losses import Loss, losses
 from tensormap.language.meeting import Meetings, meetings
 from tensormap.language.names import NumberHole, Template
 from tensormap.language.pairing import Pair, TermBlock, Unpaired, block_atoms, pair
+from tensormap.language.polynomial import Polynomial
 from tensormap.suggest import did_you_mean
 
 _HINTS = 20  # unknown names that are worth looking for one by one
@@ -209,11 +210,22 @@ def _alone(name: str, where: str, rule: m.Rule, term: m.Term, mapping: m.Mapping
             (Label(term.span, f"`{name}` is an index here"),),
             help=(f"make `{name}` an axis on the {other}, or say `replicated {name}` if its tensors are copies",),
         )
+    in_name = any(
+        _is_number(tensor.template, name) for tensor in m.stored(rule.right if where == "left" else rule.left)
+    )
+    help = f"`{name}` has one value, so `{{{name}}}` is one number; an index is a name of its own: `index i < {name}`"
     return Diagnostic(
         "axes-differ",
         f"the axis `{name}` stands on the {where} and not in the block that it pairs with on the {other}",
         (Label(term.span, f"has `{name}`"), opposite),
+        help=(help,) if in_name else (),
     )
+
+
+def _is_number(template: Template, name: str) -> bool:
+    """Say whether a hole of a name holds just this dimension, and no position."""
+    holes = (part for part in template.parts if isinstance(part, NumberHole))
+    return any(not hole.parts and hole.offset == Polynomial.dimension(name) for hole in holes)
 
 
 def no_diagonals(mapping: m.Mapping) -> Iterator[Diagnostic]:
