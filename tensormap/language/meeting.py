@@ -203,10 +203,17 @@ def _range(slot: int | NumberHole, mapping: m.Mapping) -> tuple[Polynomial, Poly
         return Polynomial.number(slot), Polynomial.number(slot + 1)
     if slot.ragged:
         return None
-    stop = slot.offset + ONE
+    start, stop = slot.offset, slot.offset + ONE
     for index, stride in slot.parts:
-        stop = stop + stride * (mapping.indices[index].size - ONE)
-    return slot.offset, stop
+        steps = stride * (mapping.indices[index].size - ONE)
+        signs = {coefficient > 0 for _, coefficient in stride.terms}
+        if len(signs) > 1:
+            return None
+        if True in signs:
+            stop = stop + steps
+        else:  # it counts down
+            start = start + steps
+    return start, stop
 
 
 def _disjoint(a: int | NumberHole, b: int | NumberHole, mapping: m.Mapping) -> bool:

@@ -145,12 +145,16 @@ def settle(polynomial: Polynomial, known: Known, place: Map[str, int]) -> Polyno
 
 
 def hole_total(hole: NumberHole, known: Known) -> Polynomial | None:
-    """Return one more than the largest number a hole can hold, as a polynomial."""
+    """Return one more than the largest number a hole can hold, as a polynomial. Where it counts down, its first is the largest."""
     if hole.ragged:
         return None
     total = hole.offset + Polynomial.number(1)
     for index, stride in hole.parts:
-        total = total + stride * (known.mapping.indices[index].size - Polynomial.number(1))
+        signs = {coefficient > 0 for _, coefficient in stride.terms}
+        if len(signs) > 1:
+            return None
+        if True in signs:
+            total = total + stride * (known.mapping.indices[index].size - Polynomial.number(1))
     return total
 
 

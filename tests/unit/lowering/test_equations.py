@@ -133,6 +133,14 @@ def _an_uneven_split_of_one() -> tuple[str, dict[str, Any], Tensors, Tensors]:
     return text, {"v": (4,), "e": 2}, {"emb.0": w}, {"w": w}
 
 
+def _counted_down() -> tuple[str, dict[str, Any], Tensors, Tensors]:
+    """Levels that one side counts from the other end; how many there are is read off the names of either."""
+    levels = [_fresh(2, start=10 * k) for k in range(4)]
+    left = {f"up.{3 - k}.w": each for k, each in enumerate(levels)}
+    right = {f"blocks.{k}.w": each for k, each in enumerate(levels)}
+    return "index i < n\nup.{n - 1 - i}.w [e] <-> blocks.{i}.w [e]", {"e": 2}, left, right
+
+
 CASES = {
     made.__name__.strip("_"): made()
     for made in (
@@ -148,6 +156,7 @@ CASES = {
         _an_index_of_one,
         _a_word_of_one,
         _an_uneven_split_of_one,
+        _counted_down,
     )
 }
 
