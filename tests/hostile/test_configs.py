@@ -205,3 +205,20 @@ def test_the_largest_that_is_not_too_large(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     mapping = tensormap.loads("index i < l\nindex e < k\nw [i e x] <-> w.{i}.{e} [x]")
     assert sum(len(each.tensors) for each in tensormap.plan(mapping, tmp_path, to="right").steps.outputs) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        ("index i < l\na.{i} [x] <-> b.{i} [x]", ["a.0", "a.1000000000000"]),
+        ("index i < l\na.{i} [x] <-> b [i x]", ["a.99999999"]),
+        ("index i < l\nindex j < k\na.{i}.{j} [x] <-> b [i j x]", ["a.0.9000000", "a.9000000.0"]),
+    ],
+)
+def test_numbers_in_names_that_are_far_too_large(rule: str, names: list[str]) -> None:
+    """They say how many there are where nothing else does."""
+    began = time.process_time()
+    with pytest.raises(CheckpointError) as caught:
+        tensormap.loads(rule).convert({name: np.zeros(2, np.float32) for name in names}, "right")
+    assert caught.value.diagnostics[0].slug == "too-many-positions"
+    assert time.process_time() - began < SECONDS
