@@ -10,8 +10,9 @@ RECORD = Path(__file__).with_name("RECORD.md")
 HEAD = """# Runs of the fuzzer
 
 Each row was added by `python -m tests.fuzz` itself at the end of a run. A run stops at the first input that breaks a rule: an error
-that is none of ours, five seconds of a processor, or 2 GB. `inputs` are those that were kept because they reach code that no other reaches, in the
-working corpus of the run; what is worth keeping for good is in `corpus/`. `points` are edges of the code that were reached.
+that is none of ours, five seconds of a processor, or 2 GB. `inputs` are those that were kept because they reach code that no other
+reaches, in the working corpus of the run; what is worth keeping for good is in `corpus/`. `points` are edges of the code that were
+reached.
 
 | date (UTC) | commit | target | seconds | runs | points | inputs | result |
 |---|---|---|---|---|---|---|---|
