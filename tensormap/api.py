@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tensormap import library
 from tensormap.checkpoints.open import open_checkpoint
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError, Source
-from tensormap.dtypes import BY_NAME
+from tensormap.dtypes import BY_NAME, SHORT
 from tensormap.language import checks
 from tensormap.language import mapping as m
 from tensormap.language.expressions import Missing, evaluate
@@ -409,8 +409,7 @@ def _plain(text: str) -> Any:
 def _dtype(name: str | None) -> str | None:
     if name is None:
         return None
-    short = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "half": "float16", "float": "float32"}
-    full = short.get(name, name).removeprefix("torch.")
+    full = SHORT.get(name, name).removeprefix("torch.")
     if full not in BY_NAME or BY_NAME[full].kind != "float":
         raise MappingError(Diagnostic("unknown-dtype", f"`{name}` is no floating-point dtype"))
     return full

@@ -57,3 +57,11 @@ DTYPES: tuple[DType, ...] = (
 BY_NAME: dict[str, DType] = {each.name: each for each in DTYPES}
 BY_CODE: dict[str, DType] = {each.code: each for each in DTYPES}
 BY_STORAGE: dict[str, DType] = {each.storage: each for each in DTYPES if each.storage is not None}
+SHORT: dict[str, str] = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp32": "float32",
+    "half": "float16",
+    "float": "float32",
+}
+"""What people also call some of them."""

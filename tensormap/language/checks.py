@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tensormap.diagnostics import Diagnostic, Label, Span, as_written, unmarked
-from tensormap.dtypes import BY_NAME
+from tensormap.dtypes import BY_NAME, SHORT
 from tensormap.language import mapping as m
 from tensormap.language import sense, syntax
 from tensormap.language.expressions import names as names_in
 from tensormap.language.inverse import invertible
-from tensormap.language.layout import ONE, Atom, Block, atoms
+from tensormap.language.layout import ONE, Atom, Block, Leaf, Sum, atoms
 from tensormap.language.losses import Loss, losses
 from tensormap.language.meeting import Meetings, meetings
 from tensormap.language.names import NumberHole, Template
@@ -122,8 +122,28 @@ def blocks_pair(mapping: m.Mapping) -> Iterator[Diagnostic]:
                     Label(_span(rule.left), _blocks(unpaired.left)),
                     Label(_span(rule.right), _blocks(unpaired.right), False),
                 ),
-                help=("choosing one summand in every `( + )` gives a block; each side needs as many",),
+                help=(_parts(rule, unpaired),),
             )
+
+
+def _parts(rule: m.Rule, unpaired: Unpaired) -> str:
+    """Say how a side gets more blocks, where a product was probably meant to be parts."""
+    fewer, times = (
+        (rule.left, unpaired.right / unpaired.left)
+        if 0 < unpaired.left < unpaired.right
+        else (rule.right, unpaired.left / unpaired.right if unpaired.right else 0)
+    )
+    for tensor in m.stored(fewer):
+        for axis in tensor.layout.axes:
+            if not isinstance(axis, Sum) or len(axis.summands) > 1:
+                continue
+            names = [each.atom.name for each in axis.summands[0].factors if isinstance(each, Leaf)]
+            if str(int(times)) in names and times == int(times):
+                ones = " + ".join(["1"] * int(times))
+                return f"`{int(times)}` is one axis of this size; as many parts are written `({ones})`"
+            if len(names) == times and len(set(names)) == 1:
+                return f"`({' '.join(names)})` is a product; parts one behind the other are `({' + '.join(names)})`"
+    return "choosing one summand in every `( + )` gives a block; each side needs as many"
 
 
 def _blocks(count: int) -> str:
@@ -152,6 +172,16 @@ def axes_agree(mapping: m.Mapping) -> Iterator[Diagnostic]:
     for rule, each in _pairs(mapping):
         if each.left.open or each.right.open:
             continue
+        if each.left.has_rest != each.right.has_rest:
+            if (rule.number, "...") not in seen:
+                seen.add((rule.number, "..."))
+                yield Diagnostic(
+                    "axes-differ",
+                    "`...` stands on one side of this equation only",
+                    (Label(rule.span, "an omitted layout means `[...]`"),),
+                    help=("give both sides a layout, or neither",),
+                )
+            continue  # what it stands for is not known: no axis can be missed
         left_content = rule.left[each.left.term].content
         right_content = rule.right[each.right.term].content
         left = block_atoms(each.left, left_content)
@@ -172,14 +202,6 @@ def axes_agree(mapping: m.Mapping) -> Iterator[Diagnostic]:
                 if size is not None:
                     seen.add((rule.number, size))
                 yield _alone(name, where, rule, terms, mapping, size)
-        if each.left.has_rest != each.right.has_rest and (rule.number, "...") not in seen:
-            seen.add((rule.number, "..."))
-            yield Diagnostic(
-                "axes-differ",
-                "`...` stands on one side of this equation only",
-                (Label(rule.span, "an omitted layout means `[...]`"),),
-                help=("give both sides a layout, or neither",),
-            )
 
 
 def _size_for_index(
@@ -218,8 +240,15 @@ def _alone(name: str, where: str, rule: m.Rule, term: m.Term, mapping: m.Mapping
         "axes-differ",
         f"the axis `{name}` stands on the {where} and not in the block that it pairs with on the {other}",
         (Label(term.span, f"has `{name}`"), opposite),
-        help=(help,) if in_name else (),
+        help=(help,) if in_name else (_SUMMED,) if _computes(term) else (),
     )
+
+
+_SUMMED = "arithmetic goes element by element and sums over no axis; a function that does is declared with `extern`"
+
+
+def _computes(term: m.Term) -> bool:
+    return isinstance(term.content, m.Stored) and len(term.content.tensors) > 1 and term.content.call is None
 
 
 def _is_number(template: Template, name: str) -> bool:
@@ -467,7 +496,7 @@ def dtypes_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
     for rule in mapping.rules:
         for tensor in m.stored((*rule.left, *rule.right)):
             if tensor.dtype is not None and tensor.dtype not in BY_NAME:
-                hint = did_you_mean(tensor.dtype, tuple(BY_NAME))
+                hint = SHORT.get(tensor.dtype) or did_you_mean(tensor.dtype, tuple(BY_NAME))
                 yield Diagnostic(
                     "unknown-dtype",
                     f"there is no dtype `{tensor.dtype}`",

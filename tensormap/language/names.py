@@ -78,10 +78,17 @@ def _show(part: Part) -> str:
         case WordHole(index=index):
             return "{" + index + "}"
         case NumberHole(offset=offset, parts=parts, width=width):
-            shown = [index if stride.value == 1 else f"({stride})*{index}" for index, stride in parts]
+            shown = [_step(index, stride) for index, stride in parts]
             if offset.terms or not shown:
-                shown.append(str(offset))
-            return "{" + " + ".join(shown) + (f":0{width}" if width else "") + "}"
+                shown.insert(0 if any(each.startswith("-") for each in shown) else len(shown), str(offset))
+            return "{" + " + ".join(shown).replace("+ -", "- ") + (f":0{width}" if width else "") + "}"
+
+
+def _step(index: str, stride: Polynomial) -> str:
+    value = stride.value
+    if value is None:
+        return f"({stride})*{index}"
+    return {1: index, -1: f"-{index}"}.get(value, f"{value}*{index}")
 
 
 def skeleton(name: str) -> tuple[str, tuple[int, ...]]:
