@@ -15,7 +15,7 @@ from typing import Any
 from tensormap import library
 from tensormap.diagnostics import CheckpointError
 from tests.laws.headers import Header, Tensors, headers
-from tests.laws.legs import loaded, plan_leg
+from tests.laws.legs import back_settings, loaded, plan_leg
 
 Change = Callable[[Mapping[str, Any], Tensors], tuple[Mapping[str, Any], Tensors]]
 
@@ -35,6 +35,7 @@ class Form:
     dtype: str | None = None  # of all tensors
     without: tuple[str, ...] = ()  # keys of the config
     size: tuple[int, int] | None = None  # what every dimension of one size becomes
+    turned: bool = False  # made of what the other side holds, and from there
 
 
 UNTIED = {"tie_word_embeddings": False}
@@ -128,6 +129,11 @@ FORMS = (
         back={"factor": None, "context": None},
     ),
     Form("gguf-mamba-plain", "narrow", dtype="bfloat16"),
+    Form("gpt2-nanogpt-plain", "no-biases", {"bias": False}, drop=r"\.bias$", turned=True),
+    Form("gte-apart-without-prefix", "published-name", {"model_type": "new"}),
+    Form("litgpt-phi-phi-2", "four-times", {"intermediate_size": 288}, size=(84, 288)),
+    Form("megatron-gpt2-gpt2-tp2-pp2", "padded", set={"divisible": 32}),
+    Form("neox-llama-gqa-legacy-names", "standard-width", {"intermediate_size": 256}, size=(88, 256)),
     Form("gguf-phi2-plain", "fused", set={"qkv": "fused"}),
     Form("t5-t5x-relu", "own-head", config=UNTIED, copy=("shared.weight", "lm_head.weight")),
 )
@@ -156,6 +162,7 @@ COUNTED = (
     Form("laguna-fused-plain", "counted", without=(KINDS,)),
     Form("mimo_v2_flash-fused-seven-layers-biases", "counted", without=(KINDS, ATTENTION)),
     Form("minimax-fused-plain", "counted", without=(ATTENTION,)),
+    Form("minimax-fused-five-layers", "counted", without=(ATTENTION,)),
     Form("qwen3_5_moe-fused-plain", "counted", {"full_attention_interval": 4}, without=(ATTENTION,)),
     Form("qwen3_next-fused-plain", "counted", {"full_attention_interval": 4}, without=(ATTENTION,)),
 )
@@ -163,10 +170,18 @@ COUNTED = (
 (`tests/parity/test_configs.py`).
 """
 
-REFUSED = ((Form("baichuan-llama-plain", "second", {"vocab_size": 125696}, size=(130, 125696)), "requirement"),)
+REFUSED = (
+    (Form("baichuan-llama-plain", "second", {"vocab_size": 125696}, size=(130, 125696)), "requirement"),
+    (Form("mlx-qwen_moe-qwen2-moe", "every-second", {"decoder_sparse_step": 2}), "requirement"),
+    (Form("mlx-qwen_moe-qwen2-moe", "a-dense-layer", {"mlp_only_layers": [1]}), "requirement"),
+    (
+        Form("recurrent_gemma-griffin-griffin", "three-key-heads", {"num_key_value_heads": 3}, size=(8, 24)),
+        "requirement",
+    ),
+)
 """Models that a mapping does not take, each for one reason. Others are the published ones with one layer too many."""
 
-ALWAYS = {"hy_v3/fused": 1}
+ALWAYS = {"gguf/deepseek2": 1, "hy_v3/fused": 1, "megatron/deepseek_v3": 1}
 """How many layers behind the last one are left out, whatever a config says."""
 
 FURTHER = (
@@ -205,7 +220,7 @@ def refused() -> Mapping[str, tuple[tuple[Header, str], ...]]:
     for header in known.values():
         layers = header.config.get("num_hidden_layers")
         norm = "model.layers.0.input_layernorm.weight"
-        if header.here == "published" and layers is not None and norm in header.tensors:
+        if header.here in ("published", "hf") and layers is not None and norm in header.tensors:
             behind = layers + (header.config.get("num_nextn_predict_layers") or ALWAYS.get(header.mapping, 0))
             beyond = Form(header.name, "beyond", copy=(norm, norm.replace("0", str(behind))))
             found.setdefault(header.mapping, []).append((_formed(header, beyond), "unclaimed-tensor"))
@@ -219,7 +234,22 @@ def counted() -> Iterator[tuple[Header, Header]]:
         yield known[form.of], _formed(known[form.of], form)
 
 
+def _turned(header: Header) -> Header:
+    there = plan_leg(loaded(header.mapping), header.to, header.tensors, header.config, header.set)
+    settings = back_settings(header.set, header.back)
+    return replace(
+        header,
+        here=header.to,
+        to=header.here,
+        set=settings,
+        back=header.set,
+        config=there.config,
+        tensors=there.tensors,
+    )
+
+
 def _formed(header: Header, form: Form) -> Header:
+    header = _turned(header) if form.turned else header
     tensors = dict(header.tensors)
     if form.copy is not None:
         tensors[form.copy[1]] = tensors[form.copy[0]]

@@ -21,7 +21,7 @@ from tensormap.language.expressions import names as names_in
 from tensormap.language.parser import parse
 from tests.laws.cases import cases, refused
 from tests.laws.headers import Header
-from tests.laws.legs import Leg, back_settings, plan_leg
+from tests.laws.legs import Leg, back_settings, forms, plan_leg
 from tests.laws.mutate import Mutant, walk
 from tests.laws.trips import with_more
 from tests.laws.values import Array, Codes, Unequal, codes, freed, run
@@ -169,7 +169,8 @@ def judge(name: str, mutant: Mutant) -> Verdict:
     ]
     held = _in_order(name)
     reaching = [each for each in held if not rules or _reached(each).intersection(rules)]
-    for header in reaching or held[:1]:
+    rest = [each for each in held if each not in reaching]
+    for header in (*reaching, *rest):
         for way in ways(header):
             found = _compared(changed, header, way)
             if found is not None:
@@ -228,7 +229,7 @@ def _compared(changed: m.Mapping, header: Header, way: Way) -> Verdict | None:
         wrong = next((each for each in made if (made[each] != expected[each]).any()), "")
         if wrong:
             return Verdict("tensors", header.name, wrong, way.to)
-    wrong = _different(way.leg.config, leg.config)
+    wrong = _different(way.leg.config, leg.config) or _different(forms(way.leg), forms(leg))
     if wrong:
         return Verdict("config", header.name, wrong, way.to)
     if _names(leg) != _names(way.leg):
@@ -262,9 +263,10 @@ def _other_configs(way: Way, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         configs.nested_remove(without, key)
         yield without
         configs.nested_remove(gone, key)
-        changed = deepcopy(dict(way.config))
-        configs.nested_set(changed, key, _another(value))
-        yield changed
+        for other in _others(value):
+            changed = deepcopy(dict(way.config))
+            configs.nested_set(changed, key, other)
+            yield changed
     yield gone
     for key in keys:
         if key not in there:
@@ -283,18 +285,20 @@ def _expected(name: str, way: Way, keys: tuple[str, ...]) -> tuple[tuple[Mapping
     return tuple((said, _outcome(original(name), way, said)) for said in _other_configs(way, keys))
 
 
-def _another(value: Any) -> Any:
+def _others(value: Any) -> tuple[Any, ...]:
     match value:
         case bool():
-            return not value
-        case int() | float():
-            return value + 1
+            return (not value,)
+        case int():
+            return value + 1, [value], [0, value], [value, value + 1]
+        case float():
+            return (value + 1,)
         case str():
-            return f"{value}x"
+            return (f"{value}x",)
         case list() | tuple():
-            return [*value, *value]
+            return ([*value, *value],)
         case _:
-            return 1
+            return (1,)
 
 
 def _refusal(mapping: m.Mapping, header: Header) -> set[str]:

@@ -14,7 +14,9 @@ from tensormap.checkpoints.catalog import Catalog, TensorInfo
 from tensormap.language import mapping as m
 from tensormap.lowering.bind import Bound, bind
 from tensormap.lowering.configwrite import written_config
+from tensormap.lowering.draft import Aimless
 from tensormap.lowering.lower import Lowered, lower
+from tensormap.lowering.plan import Compute, Copy, Fill, Region, Step
 from tensormap.lowering.schedule import _main_dtype
 from tests.laws.headers import Tensors
 
@@ -56,11 +58,26 @@ def plan_leg(
         settings=settings_of(settings),
     )
     lowered = lower(bound)
+    for draft in lowered.drafts:
+        draft.steps[:] = [_aimed(step) for step in draft.steps]
     main = _main_dtype(lowered.drafts)
     written = {draft.name: (draft.dtype or main, draft.shape) for draft in lowered.drafts}
     return Leg(bound, lowered, written, written_config(bound, {"dtype": main})[0])
 
 
+def _aimed(step: Step | Aimless) -> Step:
+    """Return a step with its target, which most copies get only in a plan."""
+    if isinstance(step, (Copy, Fill, Compute)):
+        return step
+    sizes, source, offset, strides = step
+    return Copy(sizes, source, Region(0, offset, strides))
+
+
 def back_settings(settings: Mapping[str, Any], back: Mapping[str, Any]) -> dict[str, Any]:
     """Return what has to be said on the way back: as given, and what the files would have said."""
     return {name: value for name, value in settings.items() if name in FORMS} | dict(back)
+
+
+def forms(leg: Leg) -> dict[str, object]:
+    """Return how a leg cuts the files that it writes."""
+    return {name: leg.bound.known.values.get(name) for name in FORMS if name in leg.bound.mapping.params}

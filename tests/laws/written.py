@@ -21,7 +21,7 @@ from tensormap.diagnostics import CheckpointError
 from tensormap.lowering import plan
 from tests.laws.cases import cases
 from tests.laws.headers import Header
-from tests.laws.legs import Leg, back_settings, loaded, plan_leg
+from tests.laws.legs import Leg, back_settings, forms, loaded, plan_leg
 from tests.laws.values import Array, Codes, codes, freed, run
 
 RECORD = Path(__file__).parent / "written.json"
@@ -62,6 +62,7 @@ def _said(leg: Leg, header: Header) -> Written:
         digest.update(made[name].tobytes())
     dtypes = Counter(dtype for dtype, _ in leg.tensors.values())
     return {
+        **forms(leg),
         "tensors": dict(sorted(dtypes.items())),
         "digest": digest.hexdigest()[:16],
         **_difference(header.config, json.loads(json.dumps(leg.config))),

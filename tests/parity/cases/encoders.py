@@ -147,6 +147,15 @@ CASES = (
         back=SWIN_BACK,
         inputs=images,
     ),
+    Case(
+        "published-heads",  # by the width
+        "swin/timm",
+        "SwinForImageClassification",
+        SWIN | {"embed_dim": 32, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8], "image_size": 48},
+        "timm",
+        back={"image": 48},
+        inputs=lambda model: {"pixel_values": _noise(2, 3, 48, 48)},
+    ),
     Case("relu", "t5/t5x", "T5ForConditionalGeneration", T5, "t5x"),
     Case(
         "gated",

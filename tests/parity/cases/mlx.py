@@ -33,6 +33,9 @@ CASES = (
         {"shared_expert_intermediate_size": 36, "mlp_only_layers": []},
     ),
     _case("qwen3-moe", "qwen_moe", "Qwen3Moe", BODY, QWEN, {"num_experts": 11}),
+    _case(
+        "qwen3-moe-every-second", "qwen_moe", "Qwen3Moe", BODY, QWEN, {"decoder_sparse_step": 2, "mlp_only_layers": []}
+    ),
     _case("olmoe", "olmoe", "Olmoe", FOUR_HEADS, NAMED),
     _case("deepseek", "deepseek_v3", "DeepseekV3", LATENT, ROUTED, {"first_k_dense_replace": 1}),
     _case(

@@ -44,6 +44,12 @@ CASES = (
         set={"body": "transformer"},
         dtype=torch.bfloat16,
     ),
+    _case(
+        "openai-gelu",
+        "gpt_bigcode/megatron",
+        "GPTBigCodeForCausalLM",
+        BIGCODE | {"activation_function": "gelu_new"},
+    ),
     _case("clipped", "mpt/composer", "MptForCausalLM", MPT | {"attn_config": {"clip_qkv": 0.75}}),
     _case(
         "untied-eleven-layers", "mpt/composer", "MptForCausalLM", MPT | {"n_layers": 11, "tie_word_embeddings": False}
