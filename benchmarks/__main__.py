@@ -65,7 +65,7 @@ def _speed(arguments: argparse.Namespace, folder: Path, report: Report) -> None:
     report.heading(f"Conversions of {arguments.size:g} GB beside `cp -r`")
     report.text(
         "`cp, synced` and `tensormap` wait until the data are on the disk, `cp` and `tensormap --no-sync` do not. Whole processes;"
-        f" commands take turns, {arguments.rounds} times after one that is not counted (the script {speed.NAIVE_ROUNDS} times)."
+        f" commands take turns, {arguments.rounds} times after one that is not counted."
         " A ratio is the median over neighbours, and best against best."
     )
     jobs = [JOBS[name] for name in arguments.jobs.split(",")]
@@ -104,7 +104,7 @@ def _peers(arguments: argparse.Namespace, folder: Path, report: Report) -> None:
                 str(arguments.peers), "-m", "benchmarks.peers", tool, str(source), str(target)
             ],
         }  # fmt: skip
-        timings = measure.rounds(commands, target, min(3, arguments.rounds))
+        timings = measure.rounds(commands, target, arguments.rounds)
         own = speed.rows(job, timings)
         report.progress(measure.table(speed.COLUMNS, own))
         rows += own

@@ -13,7 +13,9 @@ TINY = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`source` names a checkpoint of `Sources`; `limit` is the issue of speed: (seconds, times `cp`)."""
+    """`source` names a checkpoint of `Sources`; `limit` is what is aimed at: (seconds, times `cp`). What `grows` writes more than
+    it reads.
+    """
 
     name: str
     source: str
@@ -21,6 +23,7 @@ class Job:
     options: tuple[str, ...] = ()
     limit: tuple[float, float] | None = (0.35, 1.1)
     note: str = ""
+    grows: bool = False
 
     def command(self, source: Path, target: Path) -> list[str]:
         """Return the command line of tensormap for this job."""
@@ -62,6 +65,7 @@ JOBS = {
             ("--dtype", "float32"),
             (0.35, 1.5),
             "bfloat16 widened: twice the bytes out",
+            grows=True,
         ),
         Job("to-float16", "llama", "rename", ("--dtype", "float16"), (0.35, 3.0), "bfloat16 rounded to float16"),
         Job("tiny", "tiny", "tiny", limit=None, note=f"{TINY:,} tensors of 16 numbers"),

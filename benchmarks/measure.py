@@ -41,17 +41,11 @@ class Timing:
         return statistics.median(paired), self.best / other.best
 
 
-def rounds(
-    commands: Mapping[str, Sequence[str]], target: Path, count: int, fewer: Mapping[str, int] | None = None
-) -> dict[str, Timing]:
-    """Run every command `count` times in turns, each on a `target` that does not exist; the first, unmeasured turn warms up.
-    Those of `fewer` run that often only.
-    """
+def rounds(commands: Mapping[str, Sequence[str]], target: Path, count: int) -> dict[str, Timing]:
+    """Run every command `count` times in turns, each on a `target` that does not exist; the first, unmeasured turn warms up."""
     timings = {name: Timing() for name in commands}
     for number in range(count + 1):
         for name, command in commands.items():
-            if number > (fewer or {}).get(name, count):
-                continue
             shutil.rmtree(target, ignore_errors=True)
             wall, cpu, peak = run(command)
             if number:
