@@ -74,7 +74,7 @@ class Writing:
         the name of its file. From page to page is one copy; reads and writes are two.
         """
         done = 0
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):  # of an operating system that has no such call
             while done < size:
                 count = os.copy_file_range(source, self._descriptor, size - done, start + done, low + done)
                 if not count:
