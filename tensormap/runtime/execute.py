@@ -75,8 +75,8 @@ def run(  # noqa: PLR0913 - what a user may ask for
     `workers` threads (as many as CPUs, 2 to 8) share `memory` bytes for tiles; `tile` bounds a tile's bytes instead.
     `overwrite` replaces a target that is not empty, and the leftover of an interrupted run; `resume` continues that run, with
     its leave to overwrite; `discard` only removes what it left. `checksum` adds a file for `sha256sum -c`; `trust_crc` does not
-    check the records of zips that are read. Without `sync` the large files are not waited for before the target is published:
-    the system writes them when it likes, and if the power fails meanwhile the target may lack data.
+    check the records of zips that are read. Without `sync` the target is published before it is on the disk: the
+    system writes it when it likes, and if the power fails meanwhile the target may lack data.
     With an `executor` the work is done by it, in jobs of an output file each; then `workers`, 1 without it, and `memory` are each
     job's. The executor's workers need not be threads nor on this machine, but have to see source and target under the same paths.
     A plan with one output file whose path is empty, and nothing else, makes `target` a file.
@@ -192,13 +192,13 @@ def _write_small(plan: Plan, staging: Staging) -> int:
     total = 0
     for companion in plan.companions:
         source = Path(plan.root, companion.source)
-        copied = copy_file(source, staging.path(companion.path))
+        copied = copy_file(source, staging.path(companion.path), sync=staging.lasting)
         if copied != companion.size:
             message = f"{shown(source)} was changed while it was copied: {companion.size} bytes became {copied}"
             raise CheckpointError(Diagnostic("source-changed", message, notes=("nothing was published",)))
         total += copied
     for text in plan.texts:
-        write_file(staging.path(text.path), text.data)
+        write_file(staging.path(text.path), text.data, sync=staging.lasting)
         total += len(text.data)
     return total
 

@@ -137,17 +137,21 @@ class Journal:
         """Note that a part's comparisons found the sources equal."""
         self._append({"verified": part})
 
-    def publishing(self, status: os.stat_result) -> None:
-        """Note that the next thing to happen is the rename. Devices have other numbers after a restart, inodes do not."""
-        self._append({"publishing": status.st_ino})
+    def publishing(self, status: os.stat_result, *, sync: bool) -> None:
+        """Note that the next thing to happen is the rename, with `sync` on the disk.
 
-    def _append(self, value: dict[str, Any]) -> None:
+        Devices have other numbers after a restart, inodes do not.
+        """
+        self._append({"publishing": status.st_ino}, sync=sync)
+
+    def _append(self, value: dict[str, Any], *, sync: bool = True) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
             data = memoryview(json.dumps(value, separators=(",", ":")).encode() + b"\n")
             while data:
                 data = data[os.write(descriptor, data) :]
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
         except OSError as error:
             raise named(error, self._path) from error
         finally:

@@ -169,15 +169,21 @@ class Staging:
             self._check_held()
             self.journal.done(relative, status, sha256)
 
+    @property
+    def lasting(self) -> bool:
+        """Whether all has to be on the disk when it is published: not where nobody waits for it, and nothing old could be lost."""
+        return self.sync or self.overwrite
+
     def publish(self) -> None:
-        """Give the content its final name, whole and durably. What else is staged may be removed then.
+        """Give the content its final name, whole, and durably if it is to last. What else is staged may be removed then.
 
         BusyError: the target was taken over, or came into being meanwhile and may not be replaced.
         """
-        for folder, _, _ in self._walk():
-            sync_directory(folder)
+        if self.lasting:
+            for folder, _, _ in self._walk():
+                sync_directory(folder)
         self._check_held()
-        self.journal.publishing(os.stat(self.content))
+        self.journal.publishing(os.stat(self.content), sync=self.lasting)
         if not self.overwrite:
             self._refuse_newcomer()
         self._check_held()
@@ -187,7 +193,8 @@ class Staging:
             if self.target.is_dir() and self.content.is_dir():
                 os.chmod(self.content, stat.S_IMODE(self.target.stat().st_mode))
             self._replace()
-        sync_directory(self.target.parent)
+        if self.lasting:
+            sync_directory(self.target.parent)
 
     def give_up(self) -> None:
         """Remove what is staged, unless a later run could go on from it. Raises nothing: there is an error already."""

@@ -23,7 +23,8 @@ def write_sums(plan: Plan, staging: Staging, workers: int) -> None:
     unknown = [name for name in names if name not in sums]
     with ThreadPoolExecutor(workers) as pool:
         sums |= zip(unknown, pool.map(lambda name: _sha256(staging.content / name), unknown), strict=True)
-    write_file(staging.path(SUMS), "".join(_line(sums[name], name) for name in sorted(names)).encode())
+    lines = "".join(_line(sums[name], name) for name in sorted(names))
+    write_file(staging.path(SUMS), lines.encode(), sync=staging.lasting)
 
 
 def _sha256(path: Path) -> str:

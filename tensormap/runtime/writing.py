@@ -206,14 +206,15 @@ def _start_writing(descriptor: int) -> None:
         function(descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a small file and make it durable."""
+def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a small file and, with `sync`, make it durable."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     except OSError as error:
         raise named(error, path) from error
     finally:
@@ -227,8 +228,8 @@ def _read(descriptor: int, offset: int, path: Path) -> bytes:
         raise named(error, path) from error
 
 
-def copy_file(source: Path, target: Path) -> int:
-    """Copy a file's bytes, or share them, and nothing else of it, make them durable, and return their number."""
+def copy_file(source: Path, target: Path, *, sync: bool = True) -> int:
+    """Copy a file's bytes, or share them, and nothing else of it, with `sync` make them durable, and return their number."""
     total = 0
     reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -241,7 +242,8 @@ def copy_file(source: Path, target: Path) -> int:
                 total += len(view)
                 while view:
                     view = view[os.write(writer, view) :]
-            os.fsync(writer)
+            if sync:
+                os.fsync(writer)
         except OSError as error:
             raise named(error, target) from error
         finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tensormap.runtime import buffers
 from tests.torture import workloads
 from tests.torture.workloads import Workload
 
@@ -25,6 +26,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workload]:
 def formats(made: dict[str, Workload], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workload]:
     """One of each format that is written."""
     return {**made, "gguf": workloads.to_gguf(tmp_path_factory.mktemp("gguf"))}
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that small tensors take all ways there are."""
+    monkeypatch.setattr(buffers, "TILE", workloads.TILE)
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from tensormap.lowering.plan import Plan
-from tensormap.runtime import execute, finalize, part, staging
+from tensormap.runtime import buffers, execute, finalize, part, staging
 from tensormap.runtime.divided import Part
 from tests.torture.shim import Call, hooked
+from tests.torture.workloads import TILE
 
 
 def divided_run(plan: Plan, target: str | Path, count: int, *, overwrite: bool) -> None:
@@ -88,6 +89,7 @@ def _fork(plan: Plan, order: dict[str, Any]) -> dict[str, int]:
 
 
 def main() -> None:
+    buffers.TILE = TILE
     plans: dict[str, Plan] = {}
     for line in sys.stdin:
         order = json.loads(line)

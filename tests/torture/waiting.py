@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 import sys
 
-from tensormap.runtime import execute
+from tensormap.runtime import buffers, execute
+from tests.torture.workloads import TILE
 
 
 def main() -> None:
     path, target, overwrite = sys.argv[1:]
+    buffers.TILE = TILE
     with open(path, "rb") as file:
         plan = pickle.load(file)
     sys.stdout.write("ready\n")

@@ -16,6 +16,7 @@ from tensormap.runtime.execute import run
 
 Tree = dict[str, bytes]
 
+TILE = 256  # bytes to a tile, in all runs here
 HIDDEN, HEADS, HEAD, FORWARD, WORDS = 8, 2, 4, 12, 16
 OLD: Tree = {"config.json": b'{"old": 1}', "model.safetensors": b"old weights", "sub/notes.txt": b"old notes"}
 

@@ -242,7 +242,7 @@ def test_overwrite_keeps_the_old_one_when_it_fails(bench, monkeypatch):
     target_of(bench).mkdir()
     (target_of(bench) / "mine").write_text("x")
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(errno.EIO, "broken")
 
     monkeypatch.setattr(execute, "write_file", fail)
@@ -737,7 +737,7 @@ def test_another_header_is_not_resumed(bench, monkeypatch):
     plan = two_files(bench)
     interrupted(bench, plan, monkeypatch)
     first = plan.outputs[0]
-    piece = replace(first.layout.pieces[0], data=b"head")
+    piece = first.layout.pieces[0]._replace(data=b"head")
     layout = replace(first.layout, pieces=(piece, *first.layout.pieces[1:]))
     other = replace(plan, outputs=(replace(first, layout=layout), plan.outputs[1]))
     with pytest.raises(BusyError) as caught:
@@ -860,7 +860,7 @@ def test_room_is_checked_before_the_first_byte(bench, monkeypatch):
 def test_errors_of_the_disk_name_the_file(bench, monkeypatch, call, number):
     plan = two_files(bench)
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, call, fail)
@@ -1017,15 +1017,24 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_without_sync_no_tensors_are_waited_for(bench, monkeypatch):
+def test_without_sync_nothing_is_waited_for_once_there_are_data(bench, monkeypatch):
     plan = two_files(bench)
     names = synced(monkeypatch)
     run(plan, target_of(bench), sync=False)
-    assert not {"out-0.bin", "out-1.bin"} & set(names)
+    assert names == ["journal"]  # before the first byte
     run(plan, bench.root.parent / "waited")
     assert {"out-0.bin", "out-1.bin"} <= set(names)
     for name in ("out-0.bin", "out-1.bin"):
         assert (target_of(bench) / name).read_bytes() == (bench.root.parent / "waited" / name).read_bytes()
+
+
+def test_without_sync_an_old_target_is_not_given_up_for_a_name_alone(bench, monkeypatch):
+    target_of(bench).mkdir()
+    (target_of(bench) / "mine").write_text("x")
+    names = synced(monkeypatch)
+    run(two_files(bench), target_of(bench), sync=False, overwrite=True)
+    assert {"index.json", "content", "sub", bench.root.parent.name} <= set(names)
+    assert not {"out-0.bin", "out-1.bin"} & set(names)
 
 
 def test_without_sync_nothing_is_kept_to_be_resumed(bench, monkeypatch):
