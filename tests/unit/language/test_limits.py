@@ -149,6 +149,26 @@ def test_factors(before: str, behind: str) -> None:
     assert {each.slug for each in caught.value.diagnostics} == {"too-large"}
 
 
+LETS = {
+    "lets behind one another": ("".join(f"let s{k} = s{k + 1} - 1\n" for k in range(64)), "let s64 = s65 - 1\n", "s0"),
+    "factors of one name": ("let s = 1" + " * a" * 64, " * a", "s"),
+    "factors of many names": ("let s = 1" + "".join(f" * a{k}" for k in range(64)), " * b", "s"),
+    "a number": (f"let s = {1 << 61} * 2 * a", " * 2", "s"),
+    "a number that is negative": (f"let s = -{1 << 61} * 2 * a", " * 2", "s"),
+}
+
+
+@pytest.mark.parametrize(("text", "more", "name"), LETS.values(), ids=LETS)
+def test_sizes_that_are_worked_out(text: str, more: str, name: str) -> None:
+    def rule(lets: str) -> str:
+        return f"{lets.rstrip()}{'' if lets.endswith(chr(10)) else ' - 1'}\nw [{name}] <-> v [{name}]\n"
+
+    assert tensormap.loads(rule(text))
+    with pytest.raises(MappingError) as caught:
+        tensormap.loads(rule(text + more))
+    assert {each.slug for each in caught.value.diagnostics} == {"too-large"}
+
+
 def test_what_is_included_counts(tmp_path: Path) -> None:
     using = 'use "one.tmap"\nuse "two.tmap"\na [e] <-> b [e]\n'
     filler = MAX_BYTES - len(using)
