@@ -17,6 +17,7 @@ from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
 from tensormap.language.pairing import Pair, pair
 from tensormap.lowering import generator_shapes, plan
+from tensormap.lowering.agreement import verify
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.boxes import row_major
 from tensormap.lowering.draft import Draft, Virtual, count_of, describe
@@ -241,7 +242,7 @@ class Lowering:
 
     def _like(self, rule: m.Rule, name: str, place: dict[str, int], writer: Writer) -> Draft | None:
         """Draft a tensor that is made as one before it was. None where none was, or where something does not fit."""
-        sources = writer.there(place)
+        sources = writer.reads.there(place)
         if sources is None or name in self.drafts:
             return None
         draft = Draft(name, (), None, writer.explicit, [], rule, 1 << 62)
@@ -261,7 +262,7 @@ class Lowering:
             for inner in self.at.places(writer.inner, place) if writer.inner else (place,):
                 if writer.inner and not self.at.holds(rule, inner):
                     continue
-                sources, lacking = writer.sources(inner)
+                sources, lacking = writer.reads.sources(inner)
                 found += len(sources) - len(lacking)
                 if lacking:
                     absent.extend(lacking)
@@ -313,12 +314,12 @@ class Lowering:
             for inner in self.at.places(writer.inner):
                 if not self.at.holds(rule, inner):
                     continue
-                sources, lacking = writer.sources(inner)
+                sources, lacking = writer.reads.sources(inner)
                 if lacking:
                     if not rule.optional or len(lacking) < len(sources):
                         self.account.lack(rule, lacking)
                     continue
-                writer.verify(inner, sources)
+                verify(writer, inner, sources)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 

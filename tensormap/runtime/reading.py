@@ -19,9 +19,10 @@ from tensormap.language import mapping as m
 from tensormap.language.layout import Leaf, atoms
 from tensormap.language.names import Template
 from tensormap.lowering import formulas, generator_shapes, plan
+from tensormap.lowering.agreement import ULPS
 from tensormap.lowering.bind import Bound
 from tensormap.lowering.instances import Account, Instances, rest_of
-from tensormap.lowering.writer import ULPS, whole_shares
+from tensormap.lowering.replicas import whole_shares
 from tensormap.runtime import axes, calling, frameworks, generators
 from tensormap.runtime.comparison import Array, Differences, Found
 from tensormap.runtime.frameworks import Framework
