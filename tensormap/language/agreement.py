@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tensormap.diagnostics import Diagnostic, Label, Span
 from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
-from tensormap.language.layout import Atom, Block, Leaf, Sum, atoms
+from tensormap.language.layout import REST, Atom, Block, Leaf, Sum, atoms
 from tensormap.language.names import NumberHole, Template
 from tensormap.language.naming import collapsed
 from tensormap.language.pairing import Pair, TermBlock, Unpaired, block_atoms, pair
@@ -93,7 +93,7 @@ def axes_agree(mapping: m.Mapping) -> Iterator[Diagnostic]:
                     "axes-differ",
                     "`...` stands on one side of this equation only",
                     (Label(rule.span, "an omitted layout means `[...]`"),),
-                    help=("give both sides a layout, or neither",),
+                    help=(_size_as_tensor(rule, mapping) or "give both sides a layout, or neither",),
                 )
             continue  # what it stands for is not known: no axis can be missed
         left_content = rule.left[each.left.term].content
@@ -116,6 +116,18 @@ def axes_agree(mapping: m.Mapping) -> Iterator[Diagnostic]:
                 if size is not None:
                     seen.add((rule.number, size))
                 yield _alone(name, where, rule, terms, mapping, size)
+
+
+def _size_as_tensor(rule: m.Rule, mapping: m.Mapping) -> str | None:
+    """Say how to compute with a size, where arithmetic names a tensor as the mapping names a dimension."""
+    sizes: set[str] = set()
+    for term in (*rule.left, *rule.right):
+        for tensor in term.tensors if len(term.tensors) > 1 else ():
+            name = str(tensor.template)
+            sizes = sizes or {atom for each in mapping.rules for atom in _all_atoms((*each.left, *each.right))}
+            if tensor.layout is REST and name in sizes and name not in mapping.indices:
+                return f"`{name}` is read as a tensor here: to compute with the size, give it a name, `let n = {name}`"
+    return None
 
 
 def _size_for_index(
@@ -266,7 +278,10 @@ def formulas_invert(mapping: m.Mapping) -> Iterator[Diagnostic]:
                         "not-invertible",
                         "this side cannot be solved for one tensor, so the rule cannot be read towards it",
                         (Label(term.span, "written when the rule is read this way"),),
-                        help=(f"a rule that only reads this side has the arrow `{arrow}`",),
+                        help=(
+                            _size_as_tensor(rule, mapping)
+                            or f"a rule that only reads this side has the arrow `{arrow}`",
+                        ),
                     )
 
 

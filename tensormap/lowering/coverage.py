@@ -59,6 +59,9 @@ def missing(wanted: Map[int, list[tuple[m.Tensor, str]]], bound: Bound) -> list[
         tensor = entries[0][0]
         hint = did_you_mean(names[0], tuple(bound.catalog.tensors)) if len(bound.catalog.tensors) < 5000 else None
         kind = "virtual-missing" if tensor.template.virtual else "missing-tensor"
+        help = (f"there is `{hint}`",) if hint else ()
+        if names[0] in bound.known.sizes:
+            help = (f"to compute with the size `{names[0]}`, give it a name: `let n = {names[0]}`",)
         count = len(names)
         found.append(
             Diagnostic(
@@ -66,7 +69,7 @@ def missing(wanted: Map[int, list[tuple[m.Tensor, str]]], bound: Bound) -> list[
                 f"the source lacks `{names[0]}`" + (f" and {count - 1} more that this rule reads" if count > 1 else ""),
                 (Label(tensor.span, "read here"),),
                 ("missing: " + ", ".join(listed(names)),),
-                (f"there is `{hint}`",) if hint else (),
+                help,
             )
         )
     return found
