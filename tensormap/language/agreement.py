@@ -57,6 +57,10 @@ def _parts(rule: m.Rule, unpaired: Unpaired) -> str:
                 return f"`{int(times)}` is one axis of this size; as many parts are written `({ones})`"
             if len(names) == times and len(set(names)) == 1:
                 return f"`({' '.join(names)})` is a product; parts one behind the other are `({' + '.join(names)})`"
+    other = rule.right if fewer is rule.left else rule.left
+    if len(fewer) == 1 < len(other) and len({tensor.layout for tensor in m.stored((*fewer, *other))}) == 1:
+        tied = " = ".join(str(tensor.template) for tensor in m.stored(other))
+        return f"terms are parts of one whole; one tensor under several names is `{tied}`"
     return "choosing one summand in every `( + )` gives a block; each side needs as many"
 
 

@@ -113,9 +113,8 @@ class Builder:
     def variable(self, span: Span, children: Children) -> Expression:
         text = str(children[0])
         if not _DOTTED.match(text):
-            self._refuse(
-                "syntax", f"`{text}` cannot be a name in an expression", span, "expected letters, digits, `_` and dots"
-            )
+            label = "expected letters, digits, `_` and dots between them; a text stands in quotes"
+            self._refuse("syntax", f"`{text}` cannot be a name in an expression", span, label)
         return syntax.Name(text, span)
 
     def integer(self, span: Span, children: Children) -> Expression:

@@ -96,6 +96,7 @@ LAWS: tuple[Callable[[m.Mapping], Iterator[Diagnostic]], ...] = (
     agreement.formulas_invert,
     naming.holes_are_injective,
     naming.names_are_known,
+    naming.keys_are_no_values,
     naming.dtypes_are_known,
     agreement.sizes_depend_on_indices,
     naming.virtual_tensors_join,

@@ -378,7 +378,9 @@ def _general(stop: Stop) -> Diagnostic:
         help = ("a hole holds a small sum of names and numbers on one line, as in `{i + 2}` or `{n:02}`",)
     if found.kind == "NAME" and stop.statement and stop.statement[0].text in CLAUSES and "LBRACE" in stop.expected:
         help = ("clauses stand behind a rule, or before `{ }` around several",)
-    if found.kind in ("INT", "NUMBER") and "STRING" in stop.expected:
+    if found.kind in ("INT", "NUMBER") and stop.statement and stop.statement[0].kind == "INDEX":
+        help = ("an index that is a range has a size, `index i < 12`; `in` lists words: `index s in weight, bias`",)
+    elif found.kind in ("INT", "NUMBER") and "STRING" in stop.expected:
         help = (f'a value that is no name stands in quotes: `"{_shown(found)}"`',)
     if stop.part == "hole":
         help = ("a hole holds sums and products of names and numbers, or `(a b)`, which numbers pairs",)

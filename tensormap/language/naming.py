@@ -72,17 +72,8 @@ def _collapsing(template: Template, mapping: m.Mapping) -> tuple[NumberHole, tup
 def names_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
     """Every name in a condition, a requirement or a number is something that can have a value."""
     known = _known_names(mapping)
-    checked: list[tuple[syntax.Expression, Span]] = []
-    for rule in mapping.rules:
-        checked.extend((guard.condition, guard.condition.span) for guard in rule.guards)
-        for term in (*rule.left, *rule.right):
-            if isinstance(term.content, m.Generated):
-                checked.extend((each, term.span) for each in term.content.arguments)
-            if isinstance(term.content, m.Stored):
-                checked.extend((each, term.span) for each in _scalars(term.content.formula))
-    checked.extend((each.condition, each.span) for each in mapping.requirements)
     said: set[str] = set()
-    for expression, span in checked:
+    for expression, span in _expressions(mapping):
         for name in names_in(expression):
             if name in known or name in said:
                 continue
@@ -94,6 +85,20 @@ def names_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
                 (Label(span, f"`{name}` is used here"),),
                 help=(f"did you mean `{hint}`?",) if hint else _declaring(name, expression, mapping),
             )
+
+
+def _expressions(mapping: m.Mapping) -> list[tuple[syntax.Expression, Span]]:
+    """List the expressions that need values: conditions, requirements, and numbers in terms."""
+    found: list[tuple[syntax.Expression, Span]] = []
+    for rule in mapping.rules:
+        found.extend((guard.condition, guard.condition.span) for guard in rule.guards)
+        for term in (*rule.left, *rule.right):
+            if isinstance(term.content, m.Generated):
+                found.extend((each, term.span) for each in term.content.arguments)
+            if isinstance(term.content, m.Stored):
+                found.extend((each, term.span) for each in _scalars(term.content.formula))
+    found.extend((each.condition, each.span) for each in mapping.requirements)
+    return found
 
 
 def _declaring(name: str, expression: syntax.Expression, mapping: m.Mapping) -> tuple[str, ...]:
@@ -149,6 +154,41 @@ def _known_names(mapping: m.Mapping) -> set[str]:
                 for atom in atoms(layout):
                     known.update(name.partition("[")[0] for name in atom.size.dimensions)
     return known
+
+
+def keys_are_no_values(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """A config line names the value first, then the keys: `e = hidden_size <-> hidden_size`."""
+    axes = _axes(mapping)
+    given = {name for line in mapping.config if line.value is not None for name in names_in(line.value)}
+    used = {name for expression, _ in _expressions(mapping) for name in names_in(expression)}
+    used |= (
+        {name for value in mapping.lets.values() for name in names_in(value)} | {*mapping.params, *mapping.lets} | axes
+    )
+    for line in mapping.config:
+        if not isinstance(line.value, syntax.Name) or line.value.text in used:
+            continue
+        keys = [key.text for key in (line.left, line.right) if isinstance(key, syntax.Name)]
+        key = next((name for name in keys if name in axes - given), None)
+        if key is not None:
+            value = line.value.text
+            yield Diagnostic(
+                "key-as-value",
+                f"this line reads a key `{key}`, which is an axis, and calls it `{value}`, which is none",
+                (Label(line.span, "the value comes first"),),
+                help=(f"did you mean `{key} = {value}`?",),
+                severity="warning",
+            )
+
+
+def _axes(mapping: m.Mapping) -> set[str]:
+    terms = (term for rule in mapping.rules for term in (*rule.left, *rule.right))
+    return {
+        name
+        for term in terms
+        for tensor in term.tensors
+        for atom in atoms(tensor.layout)
+        for name in atom.size.dimensions
+    }
 
 
 def dtypes_are_known(mapping: m.Mapping) -> Iterator[Diagnostic]:
