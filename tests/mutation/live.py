@@ -49,20 +49,22 @@ class Functions:
         return Functions(held)
 
     def change(self, point: Point) -> bool:
-        """Replace the code of one function; False where no function of this process has it."""
+        """Replace the code of one function, and of the functions that it has made; False where none of this process has it."""
         path = str(ROOT / point.mutant.file)
         with changed(point) as tree:
             module = compile(tree, path, "exec", dont_inherit=True)
         assert point.function is not None
         found = False
+        inside = f"{point.qualname}.<locals>."
         for code in _codes(module):
-            if code.co_qualname == point.qualname and _holds(
-                code, point.function.lineno, point.function.end_lineno or 0
-            ):
-                for each in self.held.get((path, code.co_qualname, code.co_firstlineno), ()):
-                    if each.__code__.co_freevars == code.co_freevars:
-                        each.__code__ = code
-                        found = True
+            if code.co_qualname != point.qualname and not code.co_qualname.startswith(inside):
+                continue
+            if not _holds(code, point.function.lineno, point.function.end_lineno or 0):
+                continue
+            for each in self.held.get((path, code.co_qualname, code.co_firstlineno), ()):  # what it returned, too
+                if each.__code__.co_freevars == code.co_freevars:
+                    each.__code__ = code
+                    found = True
         return found
 
 
