@@ -11,6 +11,8 @@ from math import prod
 from tensormap.checkpoints.refusal import refusal, shown
 from tensormap.checkpoints.safetensors import byte_sizes
 
+_LINES = 4096  # of an index that are held one by one
+
 Described = tuple[str, str, tuple[int, ...]]
 """A tensor's name, dtype and shape."""
 
@@ -62,6 +64,9 @@ def index(shards: Sequence[tuple[str, Sequence[Described]]]) -> str:
     if not where:
         return f"{head}{{}}{tail}\n"
     quoted = {file: encode_basestring_ascii(file) for file, _ in shards}
-    lines = [f"    {encode_basestring_ascii(name)}: {quoted[file]}" for name, file in sorted(where.items())]
-    body = ",\n".join(lines)
+    names = sorted(where)
+    body = ",\n".join(
+        ",\n".join([f"    {encode_basestring_ascii(name)}: {quoted[where[name]]}" for name in names[k : k + _LINES]])
+        for k in range(0, len(names), _LINES)
+    )
     return f"{head}{{\n{body}\n  }}{tail}\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensormap.checkpoints.catalog import Checksum, FileLayout, Piece
 from tensormap.checkpoints.crc import crc32
@@ -21,6 +21,8 @@ ROOT = "archive"
 ALIGNMENT = 64
 ORIGIN = "extra/tensormap.json"
 """The record that says where a file comes from. TorchScript files keep what others add to them below `extra/`, too."""
+
+_PADDINGS = tuple(b"FB" + each.to_bytes(2, "little") + b"Z" * each for each in range(ALIGNMENT))
 
 _UTF8, _DESCRIPTOR = 0x0800, 0x0008  # flags: how names are written, and that sizes and checksum follow the data
 _MARK16, _MARK32 = 0xFFFF, 0xFFFFFFFF
@@ -59,18 +61,17 @@ def layout(
     return archive.close(tuple(offsets))
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     name: bytes
     start: int  # of the local header
     data: int
     size: int
     crc: int
-    descriptor: int = 0  # where its checksum goes
 
     @property
-    def flags(self) -> int:
-        return _UTF8 | _DESCRIPTOR if self.size else _UTF8
+    def descriptor(self) -> int:
+        """Where its checksum goes, behind its data."""
+        return self.data + self.size + 4
 
 
 @dataclass(slots=True)
@@ -104,15 +105,15 @@ class _Archive:
     def header(self, name: str, size: int, crc: int) -> _Entry:
         """Write a local header, padded so that the data after it are aligned."""
         encoded = f"{ROOT}/{name}".encode()
-        start = self.at
+        start = self.begin + len(self.out)
         wide = _zip64(size, start)
         before = start + LOCAL.size + len(encoded) + len(wide) + 4
         padding = -before % ALIGNMENT
-        extra = wide + b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
         entry = _Entry(encoded, start, before + padding, size, crc)
-        self.out += (
-            LOCAL.pack(b"PK\x03\x04", 0, entry.flags, 0, 0, 0, 0, 0, 0, len(encoded), len(extra)) + encoded + extra
-        )
+        length = len(wide) + 4 + padding
+        flags = _UTF8 | _DESCRIPTOR if size else _UTF8
+        self.out += LOCAL.pack(b"PK\x03\x04", 0, flags, 0, 0, 0, 0, 0, 0, len(encoded), length)
+        self.out += encoded + wide + _PADDINGS[padding]
         self.entries.append(entry)
         return entry
 
@@ -122,7 +123,6 @@ class _Archive:
             return
         width = 8 if entry.size >= _MARK32 or entry.start >= _MARK32 else 4
         size = entry.size.to_bytes(width, "little")
-        entry.descriptor = self.at + 4
         self.out += b"PK\x07\x08" + entry.crc.to_bytes(4, "little") + size + size
 
     def close(self, offsets: tuple[int, ...]) -> FileLayout:
@@ -131,32 +131,14 @@ class _Archive:
         checksums = []
         later = frozenset(offsets)
         for entry in self.entries:
-            if entry.size and entry.data in later:
-                checksums.append(Checksum(entry.data, entry.size, (entry.descriptor, self.at + 16)))
-            wide = _zip64(entry.size, entry.start)
-            size, header = min(entry.size, _MARK32), min(entry.start, _MARK32)
-            self.out += CENTRAL.pack(
-                *(
-                    b"PK\x01\x02",
-                    0,
-                    0,
-                    entry.flags,
-                    0,
-                    0,
-                    0,
-                    entry.crc,
-                    size,
-                    size,
-                    len(entry.name),
-                    len(wide),
-                    0,
-                    0,
-                    0,
-                    0,
-                    header,
-                )
-            )
-            self.out += entry.name + wide
+            name, header, data, size, crc = entry
+            if size and data in later:
+                checksums.append(Checksum(data, size, (entry.descriptor, self.begin + len(self.out) + 16)))
+            wide = _zip64(size, header)
+            flags = _UTF8 | _DESCRIPTOR if size else _UTF8
+            short, header = min(size, _MARK32), min(header, _MARK32)
+            numbers = (0, 0, flags, 0, 0, 0, crc, short, short, len(name), len(wide), 0, 0, 0, 0, header)
+            self.out += CENTRAL.pack(b"PK\x01\x02", *numbers) + name + wide
         end, count = self.at, len(self.entries)
         size = end - start
         self.out += END64.pack(b"PK\x06\x06", END64.size - 12, 0x031E, 0x2D, 0, 0, count, count, size, start)

@@ -271,3 +271,30 @@ def test_a_million_empty_tensors_are_bounded_in_time(tmp_path: Path) -> None:
     began = time.process_time()
     assert len(open_file(path, NAME).tensors) == 200_000
     assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("record", "slug"),
+    [
+        (tensor(1, 2, shape=[1.0]), "header-invalid"),
+        (tensor(1, 2, shape=[True]), "header-invalid"),
+        (tensor(1, 2, shape="[1]"), "header-invalid"),
+        (tensor(1, 2, shape={"1": 1}), "header-invalid"),
+        (tensor(1, 3, shape=[1]), "tensor-size"),
+        (tensor(1, 2, "I8 ", [1]), "dtype-unknown"),
+        (tensor(1, 2, "U16", [1]), "tensor-size"),
+        ({"dtype": ["U8"], "shape": [1], "data_offsets": [1, 2]}, "header-invalid"),
+        ({"dtype": "U8", "shape": [1], "data_offsets": [True, 2]}, "header-invalid"),
+        ({"dtype": "U8", "shape": [1], "data_offsets": [1, 2.0]}, "header-invalid"),
+        ({"dtype": "U8", "shape": [1], "data_offsets": [2, 1]}, "header-invalid"),
+        (tensor(0, 1, shape=[1]), "data-overlap"),
+        (tensor(2, 3, shape=[1]), "data-hole"),
+        (tensor(4, 5, shape=[1]), "file-truncated"),
+    ],
+)
+def test_a_tensor_almost_like_one_before_is_looked_at_as_closely(
+    tmp_path: Path, record: dict[str, Any], slug: str
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(made({"good": tensor(0, 1, shape=[1]), "odd": record}, b"abc"))
+    assert refused(path, NAME).slug == slug

@@ -41,6 +41,19 @@ def test_the_index_counts_bytes_and_parameters() -> None:
     assert text.index('"a"') < text.index('"b"') < text.index('"c"')
 
 
+@pytest.mark.parametrize("count", [0, 1, 4096, 4097, 9000])
+def test_the_index_is_written_as_json_is(count: int) -> None:
+    odd = ['"', "\\", "\n", "\u00e9", "\U0001f600", "\ud800", "/", "\x7f", "a b"]
+    names = [f"w.{k}.{odd[k % len(odd)]}" for k in range(count)]
+    shards = [
+        (f'x"{part}', [(name, "float32", (k % 3, 2)) for k, name in enumerate(names[part::2])]) for part in (0, 1)
+    ]
+    where = {name: file for file, tensors in shards for name, _, _ in tensors}
+    elements = sum(2 * shape[0] for _, tensors in shards for _, _, shape in tensors)
+    table = {"metadata": {"total_parameters": elements, "total_size": 4 * elements}, "weight_map": where}
+    assert index(shards) == json.dumps(table, indent=2, sort_keys=True) + "\n"
+
+
 def test_a_tensor_in_two_shards_is_refused() -> None:
     with pytest.raises(CheckpointError) as error:
         index([("x", [("a", "uint8", ())]), ("y", [("a", "uint8", ())])])
