@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TypeAlias
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from tensormap.diagnostics import Span
 from tensormap.language.polynomial import Polynomial
@@ -109,6 +110,11 @@ def numbers(name: str) -> tuple[int, ...]:
     return tuple([int(each) if len(each) < 19 else -1 for each in _DIGITS.findall(name)])
 
 
+def digits(text: str) -> list[str]:
+    """Return all runs of digits in a text."""
+    return list(_DIGITS.findall(text))
+
+
 def _blank(text: str) -> str:
     return "#0".join([_DIGITS.sub("#", part) for part in text.split("#")])
 
@@ -152,54 +158,55 @@ def formatter(
     `inner` over the positions of `index` before this one.
     """
     texts: list[str] = []
-    holes: list[tuple[str, Sequence[str]] | Callable[[Mapping[str, int]], str]] = []
+    holes: list[tuple[Callable[[Mapping[str, int]], Any], Sequence[str] | _Written]] = []
     for part in template.parts:
         match part:
             case str():
                 texts.append(part.replace("%", "%%"))
                 continue
             case WordHole(index=index, words=words):
-                holes.append((index, words))
+                holes.append((itemgetter(index), words))
             case NumberHole(parts=()):
                 texts.append(_number(value(part.offset), part.width))
                 continue
             case NumberHole(parts=((index, stride),), ragged=()) if index in sizes:
                 start, step = value(part.offset), value(stride)
-                holes.append((index, [_number(start + step * k, part.width) for k in range(sizes[index])]))
+                holes.append((itemgetter(index), [_number(start + step * k, part.width) for k in range(sizes[index])]))
             case NumberHole():
-                holes.append(_writer(part, value, ragged))
+                indices = tuple(index for index, _ in part.parts)
+                holes.append((itemgetter(*indices), _Written(part, indices, value, ragged)))
         texts.append("%s")
     form = "".join(texts)
-    tables = [hole for hole in holes if isinstance(hole, tuple)]
-    if len(tables) == len(holes) == 1:
-        ((one, ones),) = tables
-        return lambda positions: form % (ones[positions[one]],)
-    if len(tables) == len(holes) == 2:
-        (one, ones), (other, others) = tables
-        return lambda positions: form % (ones[positions[one]], others[positions[other]])
-    if len(tables) == len(holes):
-        return lambda positions: form % tuple([table[positions[index]] for index, table in tables])
-
-    def render(positions: Mapping[str, int]) -> str:
-        return form % tuple([h[1][positions[h[0]]] if isinstance(h, tuple) else h(positions) for h in holes])
-
-    return render
+    if len(holes) == 1:  # names are written by the hundred thousand
+        ((one, ones),) = holes
+        return lambda positions: form % (ones[one(positions)],)
+    if len(holes) == 2:
+        (one, ones), (two, twos) = holes
+        return lambda positions: form % (ones[one(positions)], twos[two(positions)])
+    return lambda positions: form % tuple([table[at(positions)] for at, table in holes])
 
 
-def _writer(
-    hole: NumberHole, value: Callable[[Polynomial], int], ragged: Callable[[str, Polynomial, int], int]
-) -> Callable[[Mapping[str, int]], str]:
-    """Return a function from positions to what stands in a hole, each number worked out once."""
-    indices = tuple(index for index, _ in hole.parts)
-    written: dict[tuple[int, ...], str] = {}
+class _Written(dict[Any, str]):
+    """What stands in a hole, by the positions of its indices, each number worked out once."""
 
-    def write(positions: Mapping[str, int]) -> str:
-        key = tuple([positions[index] for index in indices])
-        if key not in written:
-            written[key] = _number(hole_value(hole, positions, value, ragged), hole.width)
-        return written[key]
+    def __init__(
+        self,
+        hole: NumberHole,
+        indices: tuple[str, ...],
+        value: Callable[[Polynomial], int],
+        ragged: Callable[[str, Polynomial, int], int],
+    ) -> None:
+        super().__init__()
+        self._hole = hole
+        self._indices = indices
+        self._value = value
+        self._ragged = ragged
 
-    return write
+    def __missing__(self, key: Any) -> str:
+        positions = dict(zip(self._indices, key if len(self._indices) > 1 else (key,), strict=True))
+        number = hole_value(self._hole, positions, self._value, self._ragged)
+        self[key] = text = _number(number, self._hole.width)
+        return text
 
 
 def hole_value(

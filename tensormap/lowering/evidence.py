@@ -5,8 +5,8 @@ Each function turns one kind of observation into equations or values; `bind` dec
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from tensormap.language.names import NumberHole, Shape
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression
 from tensormap.lowering.known import Known
-from tensormap.lowering.matching import Entry, fits, positions
+from tensormap.lowering.matching import Entry, positions
 from tensormap.lowering.solve import Equation, Witness
 
 SETTING, CONFIG, SHAPE, OVERRULED, NAME, DEFAULT = 50, 40, 30, 25, 20, 10
@@ -158,13 +158,9 @@ def hole_total(hole: NumberHole, known: Known) -> Polynomial | None:
     return total
 
 
-def from_names(shape: Shape, entries: Sequence[Entry], known: Known, span: Any) -> list[Equation]:
-    """Read the ranges of indices off the numbers in names."""
-    free = all(isinstance(slot, NumberHole) and slot.parts for slot in shape.slots)
-    kept = entries if free else [entry for entry in entries if fits(shape, entry.numbers, known.size)]
+def from_names(shape: Shape, last: Callable[[int], Entry], known: Known, span: Any) -> list[Equation]:
+    """Read the ranges of indices off the numbers in names. `last` returns the name with the largest k-th number."""
     equations: list[Equation] = []
-    if not kept:
-        return equations
     for k, slot in enumerate(shape.slots):
         if not isinstance(slot, NumberHole) or not slot.parts or slot.ragged:
             continue
@@ -175,9 +171,9 @@ def from_names(shape: Shape, entries: Sequence[Entry], known: Known, span: Any) 
         total = hole_total(slot, known)
         if total is None:
             continue
-        last = max(kept, key=lambda entry: entry.numbers[k])
-        text = f"names go up to {last.info.name}"
-        equations.append(Equation(total, last.numbers[k] + 1, Witness(text, span, NAME)))
+        numbers, info = last(k)
+        text = f"names go up to {info.name}"
+        equations.append(Equation(total, numbers[k] + 1, Witness(text, span, NAME)))
     return equations
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tensormap.checkpoints.catalog import TensorInfo
-from tensormap.language.names import NumberHole, Shape, numbers, skeletons
+from tensormap.language.names import NumberHole, Shape, digits, numbers, skeletons
 from tensormap.language.polynomial import Polynomial
 
 Sizer = Callable[[Polynomial], int | None]
@@ -28,6 +28,7 @@ class Names:
 
     groups: dict[str, list[TensorInfo]] = field(default_factory=dict)
     _entries: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    _lasts: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     _forms: dict[tuple[str, tuple[int | None, ...]], tuple[Entry, ...]] = field(default_factory=dict)
 
     @staticmethod
@@ -46,6 +47,20 @@ class Names:
         if text not in self._entries:
             self._entries[text] = tuple([Entry(numbers(info.name), info) for info in self.groups.get(text, ())])
         return self._entries[text]
+
+    def lasts(self, text: str) -> tuple[Entry, ...]:
+        """Return for each place in a skeleton the first name with the largest number there. Many names have few numbers."""
+        if text not in self._lasts:
+            infos = self.groups[text]
+            found = digits("\n".join([info.name for info in infos]))
+            count = len(found) // len(infos)
+            lasts = []
+            for place in range(count):
+                column = found[place::count]
+                info = infos[column.index(max(dict.fromkeys(column), key=lambda each: numbers(each)[0]))]
+                lasts.append(Entry(numbers(info.name), info))
+            self._lasts[text] = tuple(lasts)
+        return self._lasts[text]
 
     def forms(self, text: str, fixed: tuple[int | None, ...]) -> tuple[Entry, ...]:
         """Return one entry for each distinct shape of a skeleton, the first of its kind; `fixed` are the numbers it must have."""

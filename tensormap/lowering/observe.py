@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Map
 from typing import Any
 
@@ -15,7 +15,7 @@ from tensormap.language.layout import size as axis_size
 from tensormap.language.names import NumberHole, Shape, numbers, shapes
 from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import evidence, generator_shapes
-from tensormap.lowering.matching import Entry, positions, reader
+from tensormap.lowering.matching import Entry, fits, positions, reader
 from tensormap.lowering.solve import Equation, Witness, solve
 from tensormap.lowering.state import State, Use, active, position_names, says, undecided, uses_of, word
 
@@ -255,24 +255,37 @@ def read_ranges(state: State) -> bool:
             open_indices = [index for index in use.template.indices if known.count(index) is None]
             if not open_indices:
                 continue
-            entries = state.names.entries(text)
             for name in open_indices:
                 index = state.mapping.indices[name]
                 if index.of is not None:
-                    changed |= _ragged_range(index, use.shape, entries, state)
+                    changed |= _ragged_range(index, use.shape, state.names.entries(text), state)
             others = [
                 other for other in group if not _same_slots(other.shape, use.shape) and _rivals(other, use, state)
             ]
             if any(known.count(index) is None for other in others for index in other.template.indices):
                 continue
 
-            readers = [reader(other.shape, known.size, known.count) for other in others]
-            own = [entry for entry in entries if all(read(entry.numbers) is None for read in readers)]
-            state.equations.extend(evidence.from_names(use.shape, own if others else entries, known, use.tensor.span))
+            last = _last(use, others, state)
+            if last is not None:
+                state.equations.extend(evidence.from_names(use.shape, last, known, use.tensor.span))
     if len(state.equations) > before:
         state.equations[before:] = _largest(state.equations[before:])
         return solve_all(state) or changed
     return changed
+
+
+def _last(use: Use, others: list[Use], state: State) -> Callable[[int], Entry] | None:
+    """Return the function to a name with the largest k-th number, of those that only this use can mean; None if there are none."""
+    known, text = state.known, use.shape.text
+    if not others and all(isinstance(slot, NumberHole) and slot.parts for slot in use.shape.slots):
+        return lambda k: state.names.lasts(text)[k]
+    readers = [reader(other.shape, known.size, known.count) for other in others]
+    own = [
+        entry
+        for entry in state.names.entries(text)
+        if fits(use.shape, entry.numbers, known.size) and all(read(entry.numbers) is None for read in readers)
+    ]
+    return (lambda k: max(own, key=lambda entry: entry.numbers[k])) if own else None
 
 
 def _largest(equations: list[Equation]) -> list[Equation]:

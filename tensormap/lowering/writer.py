@@ -146,17 +146,11 @@ class Writer:
             return False
         draft.shape, draft.dtype, boxes, covered, formula = seen
         draft.covered += covered
-        ids, first, steps = self.run.ids, draft.first, draft.steps
-        numbers: list[int] = []
-        for info in sources:
-            assert info is not None
-            number = ids.get(info.name)
-            if number is None:
-                assert isinstance(info, TensorInfo)
-                number = self.run.input_of(info)
-            if number < first:
-                first = draft.first = number
-            numbers.append(number)
+        if formula is None:
+            self._move(draft, place, sources[0], boxes)
+            return True
+        numbers = [self.run.input_of(info) for info in sources if isinstance(info, TensorInfo)]
+        draft.first = min(draft.first, *numbers)
         for sizes, parts, _ in boxes:
             regions: list[plan.Region] = []
             (start, to, moves), *rest = parts
@@ -166,11 +160,24 @@ class Writer:
                 for name, step in moves:
                     offset += step * place[name]
                 regions.append(plan.Region(number, offset, strides))
-            if formula is None:
-                steps.append((sizes, regions[0], start, to))
-            else:
-                self._emit(draft, sizes, regions, formula, plan.Region(0, start, to))
+            self._emit(draft, sizes, regions, formula, plan.Region(0, start, to))
         return True
+
+    def _move(
+        self, draft: Draft, place: Map[str, int], info: TensorInfo | Virtual | None, boxes: tuple[Boxed, ...]
+    ) -> None:
+        """Add the copies of one tensor's elements: most steps are of this kind."""
+        assert isinstance(info, TensorInfo)
+        number = self.run.ids.get(info.name)
+        if number is None:
+            number = self.run.input_of(info)
+        draft.first = min(draft.first, number)
+        for sizes, ((start, to, moves), (offset, strides, others)), _ in boxes:
+            for name, step in moves:
+                start += step * place[name]
+            for name, step in others:
+                offset += step * place[name]
+            draft.steps.append((sizes, plan.Region(number, offset, strides), start, to))
 
     def _form(self, draft: Draft, place: Map[str, int], sources: Sequence[TensorInfo | Virtual | None]) -> object:
         """Return all that decides what a steady pair makes of its sources, but for where they lie."""

@@ -123,6 +123,14 @@ def test_names_by_skeleton() -> None:
     assert names.forms("b.#.#", (None, 2)) == ()
 
 
+def test_the_last_name_is_the_first_with_the_largest_number() -> None:
+    long = "9" * 19
+    names = Names.of([_info(f"a.{one}.{other}", 2) for one, other in ((0, 3), (10, 0), (9, "03"), ("010", long))])
+    assert [entry.info.name for entry in names.lasts("a.#.#")] == ["a.10.0", "a.0.3"]
+    assert [entry.numbers for entry in names.lasts("a.#.#")] == [(10, 0), (0, 3)]
+    assert Names.of([_info("w", 2)]).lasts("w") == ()
+
+
 def test_whether_there_can_be_a_name() -> None:
     names = Names.of([_info("a.0", 2), _info("a.7", 2), _info("w", 2)])
     hole = NumberHole(number(0), (("i", ONE),))
