@@ -6,24 +6,58 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Generic, TypeVar
 
 Worker = TypeVar("Worker")
 
 
-def await_end(thread: threading.Thread) -> None:
-    """Wait until a thread that was told to stop has ended; an interruption meanwhile is raised then.
-
-    Files are closed next: a thread that still used their numbers could write into whatever is opened after.
-    """
+def insist(action: Callable[[], object]) -> None:
+    """Do something that raises nothing by itself; if an interruption comes meanwhile, do it once more, and raise that then."""
     interruption: BaseException | None = None
-    while thread.is_alive():
+    while True:
         try:
-            thread.join()
+            action()
+            break
         except BaseException as error:  # noqa: BLE001 - raised below
             interruption = interruption or error
     if interruption is not None:
         raise interruption
+
+
+class Hand:
+    """A thread that does one thing. What `threading.Thread` says of its end cannot be trusted where a signal may come: a `join`
+    that one interrupts takes the thread for ended, whatever it does (CPython 3.11).
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._begun = False
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Begin. RuntimeError: the system gives no more threads."""
+        threading.Thread(target=self._do, daemon=True).start()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end of what was started, and tell whether it has come."""
+        return self._ended.wait(seconds)
+
+    def await_end(self) -> None:
+        """Wait until the work, which was told to stop, has ended; an interruption meanwhile is raised then.
+
+        Files are closed next: a thread that still used their numbers could write into whatever is opened after. One that has not
+        begun will find that it is to stop.
+        """
+        if self._begun:
+            insist(self._ended.wait)
+
+    def _do(self) -> None:
+        self._begun = True
+        try:
+            self._work()
+        finally:
+            self._ended.set()
 
 
 class Line(Generic[Worker]):
@@ -54,19 +88,21 @@ class Line(Generic[Worker]):
 
     def run(self, workers: list[Worker], watch: Callable[[], None]) -> None:
         """Do all jobs, one thread for each worker, and call `watch` a few times a second from this one."""
-        threads = [threading.Thread(target=self._work, args=(worker,), daemon=True) for worker in workers]
-        for thread in threads:
-            thread.start()
+        hands = [Hand(partial(self._work, worker)) for worker in workers]
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.1)
+            for hand in hands:
+                hand.start()
+            for hand in hands:
+                while not hand.wait(0.1):
                     watch()
         except BaseException as error:
-            self.stop(error)
+            # without the lock, for which another interruption could come while it is waited for: who waits in `_take` is
+            # woken by the jobs that run
+            self._error = self._error or error
+            self._stopped = True
             with ExitStack() as stack:
-                for thread in threads:
-                    stack.callback(await_end, thread)
+                for hand in hands:
+                    stack.callback(hand.await_end)
             raise
         self.check()
 

@@ -12,6 +12,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -20,7 +21,7 @@ from tensormap.checkpoints.catalog import Checksum
 from tensormap.lowering.plan import Plan
 from tensormap.runtime.buffers import Limits
 from tensormap.runtime.clones import Clones, may_fit
-from tensormap.runtime.crew import Line, await_end
+from tensormap.runtime.crew import Hand, Line, insist
 from tensormap.runtime.parts import Extent
 from tensormap.runtime.progress import Callback, Progress
 from tensormap.runtime.tiling import Blocks, Mosaic, Moves, cut
@@ -83,20 +84,19 @@ class Yard:
 
         for writing in self._writings:
             writing.allocate()
-        syncer = threading.Thread(target=self._sync, daemon=True)
-        syncer.start()
+        syncer = Hand(self._sync)
         try:
+            syncer.start()
             self._line.run(staff, watch)
         except BaseException:
             self._failed = True
             raise
         finally:
-            self._finished.put(None)
-            try:
-                await_end(syncer)
-            finally:
+            with ExitStack() as stack:
                 for writing in self._writings:
-                    writing.close()
+                    stack.callback(writing.close)
+                stack.callback(syncer.await_end)
+                insist(partial(self._finished.put, None))
         self._line.check()
         watch()
 

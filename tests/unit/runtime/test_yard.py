@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -154,3 +157,44 @@ def test_records_of_a_zip_are_looked_at_unless_they_are_trusted(tmp_path, calls)
     assert calls["copy_file_range"] == 8 * SIZE
     for name in ("checked", "trusted"):
         assert np.array_equal(load_file(tmp_path / name / "model.safetensors")["z"], np.arange(SIZE))
+
+
+class Interrupted(BaseException):
+    """What a signal raises in the thread that waits."""
+
+
+@pytest.mark.parametrize("often", [1, 4])
+def test_signals_while_files_wait_for_the_disk(tmp_path, monkeypatch, often):
+    """Nothing uses a file any more when the error is raised, no thread is left, and the target is as it was."""
+    (tmp_path / "source").mkdir()
+    save_file({f"x{k}": np.arange(1000) for k in range(40)}, tmp_path / "source" / "model.safetensors")
+    mapping = tensormap.loads("x{k} [n] <-> y{k} [n]")
+    plan = tensormap.plan(mapping, tmp_path / "source", max_shard_size=8000)
+    sync, states = os.fsync, []
+
+    def slow(descriptor):
+        states.append("begun")
+        if len(states) == 7:
+            for _ in range(often):
+                os.kill(os.getpid(), signal.SIGUSR1)
+                time.sleep(0.1)
+        time.sleep(0.02)
+        sync(descriptor)  # of a file that is open
+        states.append("ended")
+
+    def stop(*_):
+        raise Interrupted
+
+    monkeypatch.setattr(os, "fsync", slow)
+    before = signal.signal(signal.SIGUSR1, stop)
+    threads = set(threading.enumerate())
+    try:
+        with pytest.raises(Interrupted):
+            tensormap.apply(plan, tmp_path / "target", workers=2)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert states.count("begun") == states.count("ended")
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert not (tmp_path / "target").exists()
