@@ -45,6 +45,9 @@ _DEEPEST = 100  # formulas in formulas
 _INTEGERS = {int}
 _NUMBERS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
+LARGEST = 1 << 63
+"""No file is as long, and no tensor as large."""
+
 
 class NoPlan(Exception):
     """What is wrong with the values."""
@@ -71,6 +74,8 @@ def read(value: Any) -> Plan:
     table = _table(value, (*names, "companions", "notes"), "the plan")
     sources = _each(table["sources"], "sources", _read_source)
     inputs = _read_inputs(table["inputs"], len(sources))
+    reaches = tuple(_reach(each, sources) for each in inputs)
+    _check_calls(inputs, reaches)
     return Plan(
         root=_text(table["root"], "root"),
         mapping=_text(table["mapping"], "mapping"),
@@ -78,8 +83,8 @@ def read(value: Any) -> Plan:
         side=_text(table["side"], "side"),
         sources=sources,
         inputs=inputs,
-        outputs=_each(table["outputs"], "outputs", lambda one: _read_output(one, len(inputs))),
-        verifications=_each(table["verifications"], "verifications", lambda one: _read_verify(one, len(inputs))),
+        outputs=_each(table["outputs"], "outputs", lambda one: _read_output(one, reaches)),
+        verifications=_each(table["verifications"], "verifications", lambda one: _read_verify(one, reaches)),
         texts=_each(table["texts"], "texts", _read_text),
         companions=_each(table["companions"], "companions", _read_companion),
         notes=_each(table["notes"], "notes", lambda one: _text(one, "a note")),
@@ -89,6 +94,37 @@ def read(value: Any) -> Plan:
 def _read_source(value: Any) -> SourceFile:
     path, size, mtime, header = _list(value, 4, "a source")
     return SourceFile(_path(path), _count(size), _integer(mtime), _text(header, "a source's header"))
+
+
+def _reach(one: Input, sources: Sequence[SourceFile]) -> int:
+    """Return how many elements lie behind an input's first: of a file all, since tensors in it may be views."""
+    if one.file < 0 or one.encoding is not None:
+        return math.prod(one.shape)
+    room = (sources[one.file].size - one.offset) * 8 // BY_NAME[one.dtype].bits
+    if _extent(one.shape, one.strides) > room:
+        raise NoPlan("an input leaves its file")
+    return room
+
+
+def _check_calls(inputs: Sequence[Input], reaches: Sequence[int]) -> None:
+    """Refuse a call whose arguments are not the inputs that it names."""
+    for one in inputs:
+        for index, shape in one.call.arguments if one.call is not None else ():
+            strides = inputs[index].strides
+            if (strides is not None and len(strides) != len(shape)) or _extent(shape, strides) > reaches[index]:
+                raise NoPlan("an argument of a call leaves its tensor, or the file that this is in")
+
+
+def _extent(shape: Sequence[int], strides: Sequence[int] | None) -> int:
+    """Return how many elements lie from the first of a tensor to its last; without strides it has no gaps."""
+    if strides is None or 0 in shape:
+        return math.prod(shape)
+    return _last(0, shape, strides) + 1
+
+
+def _last(offset: int, sizes: Sequence[int], strides: Sequence[int]) -> int:
+    """Return the last element that a box touches."""
+    return offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
 
 
 def _read_inputs(value: Any, files: int) -> tuple[Input, ...]:
@@ -134,7 +170,7 @@ def _read_call(value: Any, number: int) -> Call:
     return Call(_text(name, "a call"), _each(arguments, "arguments", argument))
 
 
-def _read_output(value: Any, inputs: int) -> OutputFile:
+def _read_output(value: Any, inputs: Sequence[int]) -> OutputFile:
     names = ("path", "format", "size", "pieces", "offsets", "checksums", "tensors", "steps")
     table = _table(value, names, "an output")
     size = _count(table["size"])
@@ -146,9 +182,10 @@ def _read_output(value: Any, inputs: int) -> OutputFile:
         bits = math.prod(tensor.shape) * BY_NAME[tensor.dtype].bits
         if offset + (bits + 7) // 8 > size:
             raise NoPlan("a tensor leaves its file")
+    room = tuple(math.prod(tensor.shape) for tensor in tensors)
     pieces = _each(table["pieces"], "pieces", lambda one: _read_piece(one, size))
     checksums = _each(table["checksums"], "checksums", lambda one: _read_checksum(one, size))
-    steps = _each(table["steps"], "steps", lambda one: _read_step(one, inputs, len(tensors)))
+    steps = _each(table["steps"], "steps", lambda one: _read_step(one, inputs, room))
     layout = FileLayout(size, pieces, offsets, checksums)
     return OutputFile(_path(table["path"], empty=True), _text(table["format"], "a format"), tensors, layout, steps)
 
@@ -174,39 +211,50 @@ def _read_checksum(value: Any, size: int) -> Checksum:
     return made
 
 
-def _read_step(value: Any, inputs: int, tensors: int) -> Step:
+def _read_step(value: Any, inputs: Sequence[int], tensors: Sequence[int]) -> Step:
     match value:
         case ["copy", sizes, source, target]:
             known = _counts(sizes)
-            return Copy(known, _read_region(source, inputs, len(known)), _read_region(target, tensors, len(known)))
+            return Copy(known, _read_region(source, inputs, known), _read_target(target, tensors, known))
         case ["fill", sizes, number, target]:
             known = _counts(sizes)
-            return Fill(known, _read_number(number), _read_region(target, tensors, len(known)))
+            return Fill(known, _read_number(number), _read_target(target, tensors, known))
         case ["compute", sizes, sources, formula, target]:
             known = _counts(sizes)
-            regions = _each(sources, "regions", lambda one: _read_region(one, inputs, len(known)))
-            into = _read_region(target, tensors, len(known))
+            regions = _each(sources, "regions", lambda one: _read_region(one, inputs, known))
+            into = _read_target(target, tensors, known)
             return Compute(known, regions, _read_formula(formula, len(regions)), into)
         case _:
             raise NoPlan("a step is none")
 
 
-def _read_verify(value: Any, inputs: int) -> Verify:
+def _read_verify(value: Any, inputs: Sequence[int]) -> Verify:
     sizes, sources, formula, expected, rule, ulps = _list(value, 6, "a verification")
     known = _counts(sizes)
-    regions = _each(sources, "regions", lambda one: _read_region(one, inputs, len(known)))
+    regions = _each(sources, "regions", lambda one: _read_region(one, inputs, known))
     read = _read_formula(formula, len(regions))
-    return Verify(known, regions, read, _read_region(expected, inputs, len(known)), _text(rule, "a rule"), _count(ulps))
+    return Verify(known, regions, read, _read_region(expected, inputs, known), _text(rule, "a rule"), _count(ulps))
 
 
-def _read_region(value: Any, tensors: int, axes: int) -> Region:
+def _read_region(value: Any, reaches: Sequence[int], sizes: tuple[int, ...]) -> Region:
+    """Read where a box of `sizes` lies in one of the tensors that have so many elements each."""
     tensor, offset, strides = _list(value, 3, "a region")
     known = _counts(strides)
     if type(tensor) is not int or type(offset) is not int or offset < 0:
         raise NoPlan("a region has no tensor or no offset")
-    if not 0 <= tensor < tensors or len(known) != axes:
+    if not 0 <= tensor < len(reaches) or len(known) != len(sizes):
         raise NoPlan("a region is of no tensor of the plan, or has other axes than its step")
+    if 0 not in sizes and _last(offset, sizes, known) >= reaches[tensor]:
+        raise NoPlan("a region leaves its tensor, or the file that this is in")
     return Region(tensor, offset, known)
+
+
+def _read_target(value: Any, reaches: Sequence[int], sizes: tuple[int, ...]) -> Region:
+    """Read where a step writes."""
+    region = _read_region(value, reaches, sizes)
+    if any(not stride and size > 1 for size, stride in zip(sizes, region.strides, strict=True)):
+        raise NoPlan("a step writes an element more than once")
+    return region
 
 
 def _read_formula(value: Any, operands: int, depth: int = 0) -> Formula:
@@ -269,13 +317,15 @@ def _integer(value: Any) -> int:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < LARGEST:
         raise NoPlan("a size or an offset is no count")
     return value
 
 
 def _counts(value: Any) -> tuple[int, ...]:
-    if type(value) is not list or (value and (set(map(type, value)) != _INTEGERS or min(value) < 0)):
+    if type(value) is not list or (
+        value and (set(map(type, value)) != _INTEGERS or min(value) < 0 or max(value) >= LARGEST)
+    ):
         raise NoPlan("sizes, strides or offsets are no list of counts")
     return tuple(value)
 
