@@ -9,7 +9,7 @@ from typing import Any
 from tensormap.checkpoints.catalog import Catalog
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError
 from tensormap.language import mapping as m
-from tensormap.language.names import shapes, skeleton
+from tensormap.language.names import shapes, skeleton, skeletons
 from tensormap.lowering.plan import Plan
 from tensormap.suggest import did_you_mean
 
@@ -36,7 +36,8 @@ def fit(mapping: m.Mapping, tensors: Map[str, Any]) -> float:
         return 0.0
     forms = _forms(mapping)
     separator = mapping.sides[0].separator
-    return sum(skeleton(name.replace(separator, "."))[0] in forms for name in tensors) / len(tensors)
+    texts = skeletons([name.replace(separator, ".") for name in tensors])
+    return sum(text in forms for text in texts) / len(tensors)
 
 
 def _forms(mapping: m.Mapping) -> set[str]:
