@@ -69,10 +69,12 @@ def _collect(root: Path, selection: Selection) -> Catalog:
     held = {each: [info.name for info in found.tensors.values()] for each, found in opened.items()}
     if selection.index is not None and selection.where is not None:
         check_agreement(selection.index, selection.where, held)
-    for each, names in held.items():
-        _check_names(each, names)
-    shared = _shared(held.values()) or _shared(
-        [".".join(keys) for keys in found.objects] for found in opened.values() if found.format != "gguf"
+    shared = _shared(held.values())
+    if shared:
+        for each, names in held.items():
+            _check_names(each, names)
+    shared = shared or _shared(
+        [*{".".join(keys) for keys in found.objects}] for found in opened.values() if found.format != "gguf"
     )
     tensors: dict[str, TensorInfo] = {}
     objects: dict[str, Any] = {}
@@ -114,11 +116,10 @@ def _check_names(file: str, names: Sequence[str]) -> None:
 
 
 def _shared(lists: Iterable[Sequence[str]]) -> bool:
-    """Tell whether two files hold something under the same name."""
+    """Tell whether a name is in two of these lists, or twice in one."""
     total = 0
     names: set[str] = set()
     for each in lists:
-        own = set(each)
-        total += len(own)
-        names |= own
+        total += len(each)
+        names.update(each)
     return len(names) != total
