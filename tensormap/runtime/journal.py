@@ -111,7 +111,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def start(self, identity: Identity, *, overwrite: bool, parts: int = 0) -> None:
+    def start(self, identity: Identity, *, overwrite: bool, parts: int = 0, sync: bool = True) -> None:
         """Begin a new journal; a run that resumes may do what this one may."""
         known: dict[str, Any] = {
             "version": identity.version,
@@ -122,7 +122,7 @@ class Journal:
             "outputs": identity.outputs,
             "exact": identity.exact,
         }
-        self._append({"identity": known, "overwrite": overwrite, "parts": parts})
+        self._append({"identity": known, "overwrite": overwrite, "parts": parts}, sync=sync)
 
     def resume(self, record: Record) -> None:
         """Go on with a journal, without what a crash left half written at its end: lines behind that would not count."""

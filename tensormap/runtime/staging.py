@@ -48,10 +48,11 @@ class Staging:
         self.overwrite = False
 
     def make_parents(self) -> None:
-        """Make the directories above the target that are not there, durably: its name would be lost with theirs."""
+        """Make the directories above the target that are not there, durably if it is to last: its name could go with theirs."""
         for each in reversed(self._missing()):
             each.mkdir(exist_ok=True)
-            sync_directory(each.parent)
+            if self.sync:
+                sync_directory(each.parent)
 
     @contextmanager
     def parents(self) -> Iterator[None]:
@@ -150,7 +151,7 @@ class Staging:
         else:
             self.remove()
             self.root.mkdir(mode=0o700)
-            self.journal.start(identity, overwrite=overwrite)
+            self.journal.start(identity, overwrite=overwrite, sync=self.sync or overwrite)
         self.overwrite = overwrite
         if folder:
             self.content.mkdir(exist_ok=True)
