@@ -7,8 +7,9 @@ from collections.abc import Mapping as Map
 
 from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language import mapping as m
-from tensormap.language.names import Template, glob, shapes, skeleton
+from tensormap.language.names import Shape, Template, glob, shapes, skeleton
 from tensormap.lowering.bind import Bound
+from tensormap.lowering.matching import reader
 from tensormap.suggest import did_you_mean
 
 SHOWN = 8
@@ -59,7 +60,7 @@ def missing(wanted: Map[int, list[tuple[m.Tensor, str]]], bound: Bound) -> list[
         tensor = entries[0][0]
         hint = did_you_mean(names[0], tuple(bound.catalog.tensors)) if len(bound.catalog.tensors) < 5000 else None
         kind = "virtual-missing" if tensor.template.virtual else "missing-tensor"
-        help = (f"there is `{hint}`",) if hint else ()
+        help = (f"there is `{hint}`",) if hint and not _is_elsewhere(hint, names[0]) else ()
         if names[0] in bound.known.sizes:
             help = (f"to compute with the size `{names[0]}`, give it a name: `let n = {names[0]}`",)
         count = len(names)
@@ -75,21 +76,31 @@ def missing(wanted: Map[int, list[tuple[m.Tensor, str]]], bound: Bound) -> list[
     return found
 
 
+def _is_elsewhere(one: str, other: str) -> bool:
+    """Say whether two names differ by their numbers: they are of one family, and each has its own place."""
+    (text, here), (same, there) = skeleton(one), skeleton(other)
+    return text == same and here != there
+
+
 def unclaimed(names: Sequence[str], bound: Bound) -> list[Diagnostic]:
-    """Report the tensors that no rule mentions, grouped by skeleton, with the nearest rule."""
+    """Report the tensors that no rule mentions: those behind the end of an index, the others by skeleton, with the nearest rule."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(skeleton(name)[0], []).append(name)
     if not groups:
         return []
-    known: dict[str, m.Tensor] = {}
+    known: dict[str, list[tuple[m.Tensor, Shape]]] = {}
     for rule in bound.mapping.rules:
         for term in rule.left:
-            if isinstance(term.content, m.Stored):
-                for tensor in term.content.tensors:
-                    for shape in shapes(tensor.template):
-                        known.setdefault(shape.text, tensor)
-    found: list[Diagnostic] = []
+            for tensor in term.tensors:
+                for shape in shapes(tensor.template):
+                    known.setdefault(shape.text, []).append((tensor, shape))
+    behind: dict[str, list[str]] = {}
+    for text, members in tuple(groups.items()):
+        index = _ends_before(members, known.get(text, []), bound)
+        if index is not None:
+            behind.setdefault(index, []).extend(groups.pop(text))
+    found = [_behind(index, members, bound) for index, members in behind.items()]
     for text, members in list(groups.items())[:200]:
         info = bound.catalog.tensors[members[0]]
         near = text if text in known else did_you_mean(text, tuple(known))
@@ -103,7 +114,7 @@ def unclaimed(names: Sequence[str], bound: Bound) -> list[Diagnostic]:
                 if near == text
                 else "the nearest rule"
             )
-            labels = (Label(known[near].span, what),)
+            labels = (Label(known[near][0][0].span, what),)
         count = len(members)
         found.append(
             Diagnostic(
@@ -111,7 +122,32 @@ def unclaimed(names: Sequence[str], bound: Bound) -> list[Diagnostic]:
                 f"no rule reads `{members[0]}`" + (f" and {count - 1} more like it" if count > 1 else ""),
                 labels,
                 tuple(notes),
-                ("write a rule for it, or drop it: `name -> _`",) if near is None else (),
+                ("write a rule for it, or drop it: `name -> _`",) if near != text else (),
             )
         )
     return found
+
+
+def _ends_before(names: Sequence[str], known: Sequence[tuple[m.Tensor, Shape]], bound: Bound) -> str | None:
+    """Return the index that the names of one skeleton would need more positions of, where one rule alone has such names."""
+    if len(known) != 1:
+        return None
+    read = reader(known[0][1], bound.known.size, lambda _: None)
+    found: set[str | None] = set()
+    for name in names:
+        place = read(skeleton(name)[1]) or {}
+        counts = {index: bound.known.count(index) for index in place}
+        found.add(next((index for index, count in counts.items() if count is not None and place[index] >= count), None))
+    return found.pop() if len(found) == 1 else None
+
+
+def _behind(name: str, members: Sequence[str], bound: Bound) -> Diagnostic:
+    index = bound.mapping.indices[name]
+    count = bound.known.count(name)
+    rest = f" and {len(members) - 1} more: they are" if len(members) > 1 else ": it is"
+    return Diagnostic(
+        "unclaimed-tensor",
+        f"no rule reads `{members[0]}`{rest} behind the last position of `{name}`",
+        (Label(index.span, f"`{index.size}` is {count}"),) if index.span is not None else (),
+        ("all of them: " + ", ".join(listed(members)),),
+    )

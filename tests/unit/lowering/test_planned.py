@@ -249,7 +249,7 @@ REFUSED: dict[str, tuple[str, Shapes, dict[str, Any] | None, str | None, dict[st
         None,
         "right",
         {"n": 1},
-        [("unclaimed-tensor", "no rule reads `x.3.w` and 1 more like it")],
+        [("unclaimed-tensor", "no rule reads `x.3.w` and 1 more: they are behind the last position of `i`")],
     ),
     "fewer names than are set": (
         LAYERS,
