@@ -40,6 +40,8 @@ class Meeting:
 
 def intersect(one: Box, other: Box) -> Iterator[Meeting]:
     """Yield the boxes that make up what two boxes share, each with both payloads."""
+    if any(axis.size == 0 for axis in (*one.axes, *other.axes)):
+        return
     left = replace_axes(one)
     right = replace_axes(other)
     for sizes, (a, b) in _meet(left, right):
