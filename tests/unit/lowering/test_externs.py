@@ -50,11 +50,13 @@ def test_a_function_of_two_tensors(tmp_path: Path) -> None:
     }
 
 
-def test_a_layout_of_its_own(tmp_path: Path) -> None:
-    text = "extern beside([a], [b]) -> [(a + b)]\nbeside(w [c], w2 [d]) -> v [(c + d)]\nx [c] <-> y [c]\n"
-    tensors = {"w": _row(1, 2), "w2": _row(3), "x": _row(7, 8)}
-    with pytest.raises(TensormapError):
-        _applied(text, tensors, tmp_path)
+def test_a_layout_of_its_own_is_not_the_signatures(tmp_path: Path) -> None:
+    text = "extern turned([o]) -> [o]\nturned(w{}) -> v [o]\n"
+    assert _applied(text.format(""), {"w": _row(1, 2)}, tmp_path) == {"v": ("float32", [2, 1])}
+    with pytest.raises(TensormapError) as caught:
+        tensormap.plan(tensormap.loads(text.format(" [k]")), tmp_path / "a", to="right")
+    assert [each.slug for each in caught.value.diagnostics] == ["underdetermined"]
+    assert tensormap.plan(tensormap.loads(text.format(" [k]")), tmp_path / "a", to="right", set={"o": 2}).outputs
 
 
 def test_what_a_function_returns_has_a_dtype(tmp_path: Path) -> None:
