@@ -13,6 +13,7 @@ from tensormap.commands.checkpoints import diff, inspect
 from tensormap.commands.convert import apply, plan, verify
 from tensormap.commands.finalize import finalize
 from tensormap.commands.mappings import check, explain, fmt, list_
+from tensormap.commands.terminal import open_streams
 from tensormap.version import VERSION
 
 _CODES = """\b
@@ -53,6 +54,7 @@ for _command in (apply, plan, verify, finalize, inspect, diff, list_, check, fmt
 
 def main() -> None:
     """Run the command line, and exit."""
+    open_streams()
     os.environ.setdefault(
         "OPENBLAS_NUM_THREADS", "1"
     )  # numpy's would start, and spin, for products that are never asked for

@@ -158,6 +158,8 @@ def apply(
 
     with bar(quiet=quiet) as progress:
         report = api.apply(made, target, progress=progress, **given)
+        if part is None:
+            outcome.done(ctx)
     if as_json:
         terminal.out_json(as_data(report))
     elif not quiet:

@@ -66,6 +66,7 @@ def finalize(
     from tensormap import api
 
     report = api.finalize(target, plan=made, overwrite=overwrite, checksum=checksum)
+    outcome.done(ctx)
     if as_json:
         terminal.out_json(as_data(report))
     elif not quiet:

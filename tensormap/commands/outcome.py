@@ -27,6 +27,8 @@ PIPE = 141
 INTERRUPTED = 130
 TERMINATED = 143
 
+_MEMORY = Diagnostic("disk", "not enough memory", help=("`--memory` and `--workers` bound what a run takes for tiles",))
+
 _NOT_WITH_RESUME = (
     "--resume",
     "--discard",
@@ -53,8 +55,8 @@ class Command(click.Command):
             ctx.exit(_report(ctx, error.diagnostics, _code(error)))
         except BrokenPipeError:
             ctx.exit(PIPE)
-        except OSError as error:
-            _report(ctx, [disk(error)], DISK)
+        except (OSError, MemoryError) as error:
+            _report(ctx, [disk(error) if isinstance(error, OSError) else _MEMORY], DISK)
             _say_how_it_stands(ctx)
             ctx.exit(DISK)
         except KeyboardInterrupt:
@@ -65,8 +67,9 @@ class Command(click.Command):
             raise
         except Exception:  # noqa: BLE001 - what is left is a bug
             traceback.print_exc()
+            published = "the target is complete" if _is_done(ctx) else "nothing was published"
             terminal.err(
-                "\nthis is a bug in tensormap, and nothing was published: please report the lines above, with the command"
+                f"\nthis is a bug in tensormap, and {published}: please report the lines above, with the command"
                 " and the mapping, to the project's issue tracker"
             )
             ctx.exit(BUG)
@@ -91,10 +94,28 @@ def _code(error: TensormapError) -> int:
 
 def _report(ctx: click.Context, findings: tuple[Diagnostic, ...] | list[Diagnostic], code: int) -> int:
     if ctx.params.get("as_json"):
-        terminal.out_json({"exit": code, "diagnostics": terminal.as_json(findings)})
-    else:
-        terminal.show(findings)
+        try:
+            terminal.out_json({"exit": code, "diagnostics": terminal.as_json(findings)})
+            sys.stdout.flush()
+        except OSError:  # that may be what is to be reported
+            _silence()
+        else:
+            return code
+    terminal.show(findings)
     return code
+
+
+def done(ctx: click.Context) -> None:
+    """Note that the target is in its place: whatever fails from here on, it is complete."""
+    ctx.meta["tensormap.stands"] = lambda: "done"
+
+
+def _is_done(ctx: click.Context) -> bool:
+    stands = ctx.meta.get("tensormap.stands")
+    try:
+        return stands is not None and stands() in ("done", "complete")
+    except OSError:
+        return False
 
 
 def _interrupted(ctx: click.Context, code: int, what: str) -> NoReturn:
@@ -117,6 +138,8 @@ def _say_how_it_stands(ctx: click.Context) -> None:
             terminal.err(f"  tensormap {ctx.info_name} {shlex.join([*arguments, '--resume'])}")
         case "part":
             terminal.err("the same command goes on from here")
+        case "done":
+            terminal.err("the target is complete")
         case "complete":
             terminal.err(
                 "the target is complete; the next run to it removes the hidden directory that is left beside it"

@@ -15,6 +15,19 @@ MOST = 50
 """Findings shown at most; `--json` gives all."""
 
 
+def open_streams() -> None:
+    """Open on nothing what the caller has closed of stdin, stdout and stderr. Otherwise a file that is written gets the number of
+    one of them, and with it whatever a library says.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def out(text: str) -> None:
     """Write a result to stdout."""
     sys.stdout.write(f"{text}\n")
