@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping as Map
 
-from tensormap.diagnostics import MARK, Diagnostic, Label, unmarked
+from tensormap.diagnostics import MARK, Diagnostic, Label, MappingError, unmarked
 from tensormap.language import mapping as m
+from tensormap.language import syntax
 from tensormap.language.expressions import Missing, evaluate, keys, nested
 from tensormap.language.expressions import names as names_in
 from tensormap.language.printer import print_expression
@@ -143,14 +144,13 @@ def _one_settles_all(names: Iterable[str], state: State) -> bool:
 def _config(names: tuple[str, ...], state: State) -> tuple[str, ...]:
     """Say which keys of the source's config would give these names. Nothing where no line reads them, or the config has them."""
     wanted = set(names)
-    read = nested(state.config)
     found: dict[str, None] = {}
     for line in state.mapping.config:
         if line.left is None or line.value is None or line.arrow == "<-" or not wanted & set(names_in(line.value)):
             continue
         if says(line, state.known) is False:
             continue
-        if state.config and not isinstance(evaluate(line.left, read), Missing):
+        if state.config and not _lacks(line.left, state):
             continue
         read_keys = keys(line.left)
         if read_keys:
@@ -166,6 +166,14 @@ def _config(names: tuple[str, ...], state: State) -> tuple[str, ...]:
     if state.config:
         return (f"the config has no such key: {listed}",)
     return (f"no config was found beside the source; `--config FILE` names one, where {listed}",)
+
+
+def _lacks(keys_of: syntax.Expression, state: State) -> bool:
+    """Say whether the config lacks a key of one side of a line."""
+    try:
+        return isinstance(evaluate(keys_of, nested(state.config)), Missing)
+    except MappingError:
+        return False  # it has something there that makes no sense
 
 
 def _set(names: tuple[str, ...], state: State, which: str) -> str:

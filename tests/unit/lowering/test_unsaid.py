@@ -190,3 +190,13 @@ def test_a_config_that_no_line_reads(tmp_path: Path) -> None:
     source = _source(tmp_path / "in", {"layers.0.q": (6, 5), "layers.0.k": (5, 5)}, {"heads": 2})
     (found,) = _found(tensormap.loads(LAYERS), source)
     assert found.help[0] == "the config can say it where a line of the mapping reads it: `d = KEY <-> KEY`"
+
+
+def test_a_key_with_something_senseless_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """The line that reads it may not hold at all: nothing is said of it before that is known."""
+    text = "param deep\nwhen deep > 1 {\n    config {\n        d = size + 1 <-> size\n    }\n}\n"
+    text += "z [e] <-> z [e] when d > 2 and deep > 2\n"
+    source = _source(tmp_path / "in", {"z": (6,)}, {"size": "large"})
+    found = _found(tensormap.loads(text), source)
+    assert [each.slug for each in found] == ["unknown-value", "choice-needed"]
+    assert found[0].help[-1] == "set it: `--set d=...`"
