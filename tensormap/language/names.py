@@ -183,6 +183,9 @@ def formatter(
     if len(holes) == 2:
         (one, ones), (two, twos) = holes
         return lambda positions: form % (ones[one(positions)], twos[two(positions)])
+    if len(holes) == 3:
+        (one, ones), (two, twos), (three, threes) = holes
+        return lambda positions: form % (ones[one(positions)], twos[two(positions)], threes[three(positions)])
     return lambda positions: form % tuple([table[at(positions)] for at, table in holes])
 
 
