@@ -26,7 +26,7 @@ from tensormap.language.polynomial import Polynomial
 ONE = Polynomial.number(1)
 N = Polynomial.dimension("n")
 KNOWN = {"n": 5, "m": 3}
-I, J = (NumberHole(Polynomial.number(0), ((index, ONE),)) for index in "ij")
+FIRST, THEN = (NumberHole(Polynomial.number(0), ((index, ONE),)) for index in "ij")
 WORD = WordHole("s", ("a", "b"))
 
 
@@ -118,8 +118,8 @@ def test_shapes_choose_words() -> None:
             {"s": 1, "i": 1, "j": 2},
             "b8",
         ),
-        (Template(("x", I, ".", J, WORD)), {"s": 1, "i": 1, "j": 2}, "x1.2b"),
-        (Template(("x", I, ".", J, WORD, "%s", I)), {"s": 1, "i": 1, "j": 2}, "x1.2b%s1"),
+        (Template(("x", FIRST, ".", THEN, WORD)), {"s": 1, "i": 1, "j": 2}, "x1.2b"),
+        (Template(("x", FIRST, ".", THEN, WORD, "%s", FIRST)), {"s": 1, "i": 1, "j": 2}, "x1.2b%s1"),
     ],
 )
 def test_formatting(template: Template, positions: dict[str, int], name: str) -> None:
