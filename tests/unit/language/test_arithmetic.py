@@ -241,3 +241,25 @@ def test_operators_refuse(left: Any, operator: str, right: Any, slug: str) -> No
 def test_infinity_stays() -> None:
     assert operate("*", math.inf, 2) == math.inf
     assert operate("-", 1, math.inf) == -math.inf
+
+
+ONE = ("int", "float", "str", "sqrt", "isqrt", "log", "exp", "abs", "len", "sum")
+TWO = ("round_up", "ceil_div", "index", "count", "gcd", "starts_with", "ends_with", "contains")
+
+
+@pytest.mark.parametrize(
+    ("function", "takes", "counts"),
+    [
+        *((name, "1", (0, 2, 3)) for name in ONE),
+        *((name, "2", (0, 1, 3)) for name in TWO),
+        ("range", "1 to 2", (0, 3)),
+        ("min", "1 or more", (0,)),
+        ("max", "1 or more", (0,)),
+    ],
+)
+def test_how_many_arguments(function: str, takes: str, counts: tuple[int, ...]) -> None:
+    for count in counts:
+        with pytest.raises(EvaluationError) as caught:
+            call(function, (1,) * count)
+        assert caught.value.slug == "bad-argument"
+        assert caught.value.message == f"`{function}` takes {takes} arguments, not {count}"
