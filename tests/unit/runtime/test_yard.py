@@ -14,6 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 import tensormap
 from tensormap.diagnostics import CheckpointError
+from tensormap.runtime import yard
+from tensormap.runtime.writing import Writing
 
 SIZE = 600_000  # numbers of a tensor: more than a call copies
 
@@ -143,6 +145,50 @@ def test_long_rows_of_a_larger_tensor_are_copied_one_by_one(tmp_path, calls):
     assert np.array_equal(load_file(tmp_path / "target" / "model.safetensors")["y"], source.swapaxes(0, 1))
     assert calls["copy_file_range"] == source.nbytes
     assert calls["asked"] == 2 * rows
+
+
+def test_a_worker_that_is_alone_stays_so_from_job_to_job(plan, tmp_path, calls, monkeypatch):
+    monkeypatch.setattr(yard, "_CARRIED", 300_000)
+    apply(plan, tmp_path, workers=1)
+    assert (calls["copy_file_range"], calls["preadv"]) == (2 * 4 * SIZE, 0)
+
+
+def test_where_others_copy_to_the_same_file_bytes_are_read_and_written(plan, tmp_path, calls, monkeypatch):
+    make = Writing.__init__
+
+    def shared(writing, *arguments, **options):
+        make(writing, *arguments, **options)
+        writing.hands = 1  # as if one of them never came to its end
+
+    monkeypatch.setattr(Writing, "__init__", shared)
+    apply(plan, tmp_path, workers=2)
+    assert (calls["copy_file_range"], calls["preadv"]) == (0, 2 * 4 * SIZE)
+
+
+@pytest.mark.parametrize("shard", [SIZE * 4, SIZE * 8])
+def test_large_writes_go_one_at_a_time(plan, tmp_path, monkeypatch, shard):
+    """To different files, and to one."""
+    plan = tensormap.plan(
+        tensormap.loads("x [n] <-> z [n]\ny [n] <-> w [n]"), tmp_path / "source", max_shard_size=shard
+    )
+    write, now, most, threads = os.pwrite, [0], [0], set()
+
+    def writing(descriptor, data, offset):
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        if len(data) > 1000:
+            threads.add(threading.get_ident())
+            time.sleep(0.005)
+        done = write(descriptor, data, offset)
+        now[0] -= 1
+        return done
+
+    monkeypatch.setattr(os, "copy_file_range", lambda *_: 0)
+    monkeypatch.setattr(yard, "_CARRIED", 300_000)
+    monkeypatch.setattr(os, "pwrite", writing)
+    apply(plan, tmp_path, workers=3)
+    assert len(threads) > 1
+    assert most == [1]
 
 
 def test_records_of_a_zip_are_looked_at_unless_they_are_trusted(tmp_path, calls):
