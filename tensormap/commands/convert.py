@@ -172,9 +172,11 @@ def planned(ctx: click.Context, places: tuple[str, ...], plan_file: Path | None,
         if len(places) != 3:
             raise click.UsageError("give MAPPING, SRC and DST; or --plan FILE and DST", ctx)
         mapping, source, target = places
+        named(ctx, target)
         return wanted.plan(mapping, Path(source)), Path(target)
     if len(places) != 1:
         raise click.UsageError("a plan knows its mapping and source: give --plan FILE and DST", ctx)
+    named(ctx, places[0])
     decided = options.planning_given(ctx)
     if decided:
         raise click.UsageError(f"{decided[0]} was decided when the plan was made", ctx)
@@ -190,6 +192,12 @@ def planned(ctx: click.Context, places: tuple[str, ...], plan_file: Path | None,
         message = f"`{plan_file}` is longer than {LONGEST_PLAN >> 20} MiB, which no plan is"
         raise CheckpointError(Diagnostic("bad-plan", message))
     return Plan.from_json(data.decode("utf-8", "replace")), Path(places[0])
+
+
+def named(ctx: click.Context, target: str) -> None:
+    """Refuse an empty DST, as an unset variable of a shell gives: it would be the current directory."""
+    if not target:
+        raise click.UsageError("DST is empty; write `.` for the current directory", ctx)
 
 
 def _stands(target: Path) -> str:

@@ -9,7 +9,7 @@ import click
 
 from tensormap import shown
 from tensormap.commands import options, outcome, terminal
-from tensormap.commands.convert import as_data, plan_option, planned, wanted_of
+from tensormap.commands.convert import as_data, named, plan_option, planned, wanted_of
 
 
 @click.command(cls=outcome.Command, short_help="End a run that was made in parts.")
@@ -51,6 +51,7 @@ def finalize(
         decided = options.planning_given(ctx)
         if decided:
             raise click.UsageError(f"{decided[0]} says nothing without MAPPING and SRC", ctx)
+        named(ctx, places[0])
         made, target = None, Path(places[0])
     else:
         made, target = planned(ctx, places, plan_file, wanted)

@@ -80,6 +80,9 @@ class Staging:
                 f"another file system is mounted at {shown(self.target)}: the name cannot be given to something else"
             )
             raise MappingError(Diagnostic("target-mounted", message, help=("write to a directory inside of it",)))
+        if not (self.target.is_dir() or self.target.is_file()):
+            message = f"{shown(self.target)} is neither a file nor a directory, and is not replaced"
+            raise MappingError(Diagnostic("target-special", message))
         if overwrite:
             return
         if self.target.is_dir():

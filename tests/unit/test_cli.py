@@ -397,6 +397,24 @@ def test_exit_codes(place: Path, prepare: Callable[[Path], tuple[str, ...]], cod
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("apply", "small.tmap", "src", "", "--set", "q=4", "--overwrite"),
+        ("apply", "--plan", "plan.json", "", "--overwrite"),
+        ("finalize", ""),
+        ("finalize", "", "--discard"),
+    ],
+)
+def test_an_unset_variable_is_not_the_current_directory(place: Path, arguments: tuple[str, ...]) -> None:
+    assert run("plan", "small.tmap", "src", "--set", "q=4", "--save", "plan.json").exit_code == 0
+    before = sorted(os.listdir(place))
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "DST is empty" in result.stderr
+    assert sorted(os.listdir(place)) == before
+
+
 def test_a_disk_error_names_the_file(place: Path) -> None:
     result = run(*an_unwritable_file(place))
     assert "nowhere" in result.stderr

@@ -286,6 +286,25 @@ def test_a_mount_point_is_refused_before_a_byte_is_written(bench, monkeypatch):
     assert left_over(bench) == []
 
 
+@pytest.mark.parametrize("kind", ["pipe", "socket", "loop"])
+def test_what_is_no_file_and_no_directory_is_never_replaced(bench, kind):
+    plan = two_files(bench)
+    target = target_of(bench)
+    if kind == "pipe":
+        os.mkfifo(target)
+    elif kind == "socket":
+        os.mknod(target, stat.S_IFSOCK | 0o600)
+    else:
+        target.symlink_to(target.name)
+    before = os.lstat(target)
+    for overwrite in (False, True):
+        with pytest.raises(MappingError) as caught:
+            run(plan, target, overwrite=overwrite)
+        assert slug(caught) == "target-special"
+    assert os.lstat(target) == before
+    assert left_over(bench) == []
+
+
 def test_a_leftover_that_cannot_be_removed_is_noted(bench, monkeypatch):
     def fail(path):
         raise OSError(errno.EACCES, "permission denied", str(path))
