@@ -73,10 +73,8 @@ class Builder:
     def _refuse(self, slug: str, message: str, span: Span, seen: str = "", *help: str) -> None:
         self.found.append(Diagnostic(slug, message, (Label(span, seen),), help=help))
 
-    def _word(self, token: Token | None, what: str) -> str:
+    def _word(self, token: Token, what: str) -> str:
         """Read a name without dots, holes and primes."""
-        if token is None:
-            return ""
         if not _WORD.match(str(token)):
             self._refuse("syntax", f"`{token}` cannot be {what}", self._of(token), "expected letters, digits and `_`")
         return str(token)

@@ -232,3 +232,22 @@ w [e] <-> v [e]
         torch.save({"model": {"w": torch.arange(6.0)}, "run": held}, tmp_path / "x.pt")
         plan = tensormap.plan(tensormap.loads(text), tmp_path, to="b")
         assert [each.shape for each in plan.outputs[0].tensors] == [(6,)]
+
+
+def test_a_config_in_a_file_without_tensors(tmp_path: Path) -> None:
+    text = """
+mapping a <-> b
+side a {
+    files "w.pt" at model
+    files "info.pt" with version = 2
+    config "info.pt" at args
+}
+config {
+    e = hidden <-> width
+}
+w [(e f)] <-> v [e f]
+"""
+    torch.save({"model": {"w": torch.arange(6.0)}}, tmp_path / "w.pt")
+    torch.save({"version": 2, "args": {"hidden": 3}}, tmp_path / "info.pt")
+    plan = tensormap.plan(tensormap.loads(text), tmp_path, to="b")
+    assert [each.shape for each in plan.outputs[0].tensors] == [(3, 2)]
