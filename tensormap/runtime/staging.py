@@ -218,7 +218,14 @@ class Staging:
         if self.root.is_symlink() or self.root.is_file():
             raise FileExistsError(errno.EEXIST, "not a staging directory of tensormap", str(self.root))
         if self.root.exists():
-            shutil.rmtree(self.root)
+            with os.scandir(self.root) as found:
+                others = [other for other in found if other.name != journal.NAME]
+            for other in others:
+                if other.is_dir(follow_symlinks=False):
+                    shutil.rmtree(other.path)
+                else:
+                    os.unlink(other.path)
+            shutil.rmtree(self.root)  # the journal last: if this is interrupted, it says that the target is complete
         begun = re.compile(re.escape(self.root.name) + "-[^.]+[.]new")
         for each in [each.name for each in os.scandir(self.root.parent) if begun.fullmatch(each.name)]:
             shutil.rmtree(self.root.parent / each)

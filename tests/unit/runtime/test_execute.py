@@ -38,6 +38,7 @@ from tensormap.lowering.plan import (
 )
 from tensormap.runtime import execute, sums, writing
 from tensormap.runtime.execute import run
+from tensormap.runtime.staging import Staging
 from tests.unit.runtime.plans import Bench, random_array, read_tensor, rename, whole
 
 
@@ -1018,6 +1019,55 @@ def test_more_sources_than_descriptors(bench, monkeypatch):
     plan = bench.plan()
     run(plan, target_of(bench))
     assert (read_tensor(plan, target_of(bench), 0, 0) == np.arange(10)[:, None]).all()
+
+
+class JournalFirst:
+    """What `os.scandir` gives, the journal before all else."""
+
+    def __init__(self, found):
+        with found:
+            self._entries = iter(sorted(found, key=lambda each: each.name != "journal"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._entries)
+
+    def close(self):
+        pass
+
+
+def test_an_interruption_while_the_leftover_is_removed_knows_that_the_target_is_complete(bench, monkeypatch):
+    plan = two_files(bench)
+    target = target_of(bench)
+    target.mkdir()
+    for number in range(3):
+        (target / f"old-{number}").write_text("x")
+    scan, unlink, gone = os.scandir, os.unlink, []
+
+    def interrupted(path, *arguments, **options):
+        gone.append(Path(path).name)
+        unlink(path, *arguments, **options)
+        if len(gone) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lambda *place: JournalFirst(scan(*place)))
+        patch.setattr(os, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(plan, target, overwrite=True)
+    assert "journal" not in gone
+    assert Staging(target).stands() == "complete"
+    assert (target / "out-0.bin").exists()
+    run(plan, target, overwrite=True)
+    assert left_over(bench) == []
 
 
 # --- without waiting for the disk
