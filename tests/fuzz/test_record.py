@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.record import HEAD, append, outcome, row
+from tests.fuzz.record import HEAD, RECORD, append, outcome, row
+from tests.fuzz.targets import TARGETS
 
 GOOD = """INFO: Running with entropic power schedule (0xFF, 100).
 #15	INITED cov: 60 ft: 118 corp: 14/209b exec/s: 0 rss: 55Mb
@@ -41,3 +42,11 @@ def test_a_run_becomes_a_row(said: str, cells: str, tmp_path: Path) -> None:
 
 def test_what_ran_nothing_is_no_run() -> None:
     assert outcome("Usage:\n") is None
+
+
+def test_every_target_was_run_for_three_minutes_and_nothing_is_left() -> None:
+    """The last run of each says that nothing was found."""
+    rows = [[each.strip() for each in line.split("|")[1:-1]] for line in RECORD.read_text().splitlines()]
+    last = {each[2]: each for each in rows if len(each) == 8 and each[2] in TARGETS and int(each[3]) >= 180}
+    assert last.keys() == TARGETS.keys()
+    assert {each[7] for each in last.values()} == {"nothing found"}
