@@ -116,7 +116,7 @@ def _places(each: m.Requirement, state: State) -> Iterator[dict[str, int]]:
     counts = [state.known.count(name) for name in needed]
     yield from (
         dict(zip(needed, chosen, strict=True))
-        for chosen in islice(product(*(range(count or 0) for count in counts)), MOST_PLACES)
+        for chosen in islice(product(*(range(min(count or 0, MOST_PLACES)) for count in counts)), MOST_PLACES)
     )
 
 

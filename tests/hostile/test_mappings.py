@@ -154,3 +154,14 @@ def test_a_name_with_a_sign_that_stands_for_numbers_is_a_name_like_any_other(
         match=f"(?s)(unclaimed-tensor|wrong-model).*{names[-1]!r}".replace("'", "").replace("\\n", ".*"),
     ):
         tensormap.plan(mapping, tmp_path, to="right")
+
+
+@pytest.mark.parametrize("count", ["1.0e300", "1000000000000"])
+def test_a_requirement_at_more_positions_than_there_are_numbers_ends(checkpoint: Path, count: str) -> None:
+    """No list of them is made."""
+    with pytest.raises((CheckpointError, MappingError)):
+        tensormap.plan(
+            tensormap.loads(f'index i < {count}\nrequire i < 2 "at most two"\nw.{{i}} [e] <-> v.{{i}} [e]\n'),
+            checkpoint,
+            to="right",
+        )
