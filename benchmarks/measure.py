@@ -42,10 +42,15 @@ class Timing:
 
 
 def rounds(commands: Mapping[str, Sequence[str]], target: Path, count: int) -> dict[str, Timing]:
-    """Run every command `count` times in turns, each on a `target` that does not exist; the first, unmeasured turn warms up."""
+    """Run every command `count` times in turns, each on a `target` that does not exist; the first, unmeasured turn warms up.
+
+    Each turn begins with another command, so that none always comes after one that leaves the disk at work.
+    """
     timings = {name: Timing() for name in commands}
     for number in range(count + 1):
-        for name, command in commands.items():
+        first = number % len(commands)
+        for name in (*list(commands)[first:], *list(commands)[:first]):
+            command = commands[name]
             shutil.rmtree(target, ignore_errors=True)
             wall, cpu, peak = run(command)
             if number:
