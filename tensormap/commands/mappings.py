@@ -146,7 +146,7 @@ def fmt(ctx: click.Context, paths: tuple[str, ...], *, only: bool) -> None:
         changed = text != source.text
         different = different or changed
         if path == "-" and not only:
-            sys.stdout.write(text)
+            terminal.out_text(text)
         elif changed and only:
             terminal.out(f"{source.name} is not formatted")
         elif changed:

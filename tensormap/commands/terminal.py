@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 from tensormap.diagnostics import Diagnostic
@@ -17,7 +18,7 @@ MOST = 50
 
 def open_streams() -> None:
     """Open on nothing what the caller has closed of stdin, stdout and stderr. Otherwise a file that is written gets the number of
-    one of them, and with it whatever a library says.
+    one of them, and with it whatever a library says. Characters that a stream's encoding does not have are escaped.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
@@ -26,6 +27,15 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # which gets the lowest number that is free: this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def out_text(text: str) -> None:
+    """Write a text that is read again to stdout: as UTF-8, whatever the locale."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
 
 
 def out(text: str) -> None:

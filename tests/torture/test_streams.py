@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.torture.test_kills import ENVIRONMENT, command, prepared
 from tests.torture.workloads import Workload, beside, tree
@@ -47,6 +49,38 @@ descriptor = os.open("/dev/null", os.O_WRONLY)
 os._exit(descriptor)
 """
     assert shell([sys.executable, "-c", program], "<&- >&- 2>&-").returncode > 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:surrogateescape", "latin-1", "utf-8:strict"])
+def test_a_name_that_stdout_cannot_spell(tmp_path: Path, encoding: str) -> None:
+    """Neither in its encoding nor, for bytes that are no text, in any: it is shown in another way, and nothing ends for it."""
+    (tmp_path / "tiny.tmap").write_text('a <-> "\N{SNOWMAN}"\n', "utf-8")
+    save_file({"a": np.zeros(2, np.float32)}, tmp_path / "a.safetensors")
+    target = os.fsencode(tmp_path) + b"/\xff\xe9"
+    tensormap = [os.fsencode(sys.executable), b"-m", b"tensormap"]
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": encoding}
+
+    def run(*arguments: bytes) -> bytes:
+        done = subprocess.run(
+            [*tensormap, *arguments], cwd=tmp_path, env=environment, capture_output=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run(b"apply", b"tiny.tmap", b"a.safetensors", target, b"--to", b"right").startswith(b"wrote ")
+    assert b"float32" in run(b"inspect", target)
+    plan = run(b"plan", b"tiny.tmap", b"a.safetensors", b"--to", b"right", b"--full")
+    (tmp_path / "plan.json").write_bytes(plan)
+    run(b"apply", b"--plan", b"plan.json", b"again")
+    text = subprocess.run(
+        [*tensormap, b"fmt", b"-"],
+        input=(tmp_path / "tiny.tmap").read_bytes(),
+        env=environment,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert text.stdout.decode("utf-8") == (tmp_path / "tiny.tmap").read_text("utf-8")
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
