@@ -258,7 +258,7 @@ REST = (
     ),
     Row("t5/t5x", "t5-small", "t5x"),
     Row("t5/t5x", "flan-t5-xxl", "t5x"),
-    Row("vae/ldm", "stable-diffusion-vae", "ldm", back={"channels": [128, 256, 512, 512], "groups": 32}),
+    Row("vae/ldm", "stable-diffusion-vae", "ldm", back={}),
     Row("vit/timm", "vit-base-patch16-224", "timm", {"heads": 12}, {"heads": 12}, other="vit-base-patch16-224.timm"),
     Row("wav2vec2/weight_norm", "wav2vec2-base-960h", "old"),
     Row("whisper/openai", "whisper-large-v3", "openai", other="whisper-large-v3.openai"),

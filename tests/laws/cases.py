@@ -14,6 +14,8 @@ from typing import Any
 
 from tensormap import library
 from tensormap.diagnostics import CheckpointError
+from tests.headers.header import Header as Published
+from tests.headers.table import ROWS
 from tests.laws.headers import Header, Tensors, headers
 from tests.laws.legs import back_settings, loaded, plan_leg
 
@@ -34,7 +36,7 @@ class Form:
     copy: tuple[str, str] | None = None  # a tensor, and the name of another one of its kind
     dtype: str | None = None  # of all tensors
     without: tuple[str, ...] = ()  # keys of the config
-    size: tuple[int, int] | None = None  # what every dimension of one size becomes
+    sizes: Mapping[int, int] = field(default_factory=dict)  # what dimensions of a size become
     turned: bool = False  # made of what the other side holds, and from there
 
 
@@ -129,15 +131,57 @@ FORMS = (
         back={"factor": None, "context": None},
     ),
     Form("gguf-mamba-plain", "narrow", dtype="bfloat16"),
-    Form("gpt2-nanogpt-plain", "no-biases", {"bias": False}, drop=r"\.bias$", turned=True),
+    Form("megatron-deepseek_v3-deepseek-tp2-ep2", "stages", set={"pp": 3}),
+    Form("megatron-gpt2-gpt2-tp2-pp2", "half", dtype="float16"),
+    Form("megatron-gpt2-gpt2-tp2-pp2", "narrow", dtype="bfloat16"),
+    Form("megatron-gpt2-gpt2-tp2-pp2", "unpadded", set={"tp": 1, "divisible": 1}),
+    Form("megatron-mixtral-mixtral-ep2-apart", "two-ranks", set={"tp": 2}),
+    Form("megatron-qwen3_moe-qwen3-moe-ep3", "two", set={"ep": 2}),
+    Form("minimax-fused-plain", "no-decays", drop="slope_rate|query_decay|key_decay|diagonal_decay"),
+    Form("ernie4_5_moe-fused-tied", "to-the-end", {"moe_layer_end_index": -1}),
+    Form("gpt_bigcode-megatron-plain", "four-times", {"n_inner": 240}, sizes={52: 240}),
+    Form("gpt_oss-mxfp4-published", "wide", dtype="float32"),
+    Form("litgpt-gpt_neox-pythia", "four-times", {"intermediate_size": 288}, sizes={84: 288}),
     Form("gte-apart-without-prefix", "published-name", {"model_type": "new"}),
-    Form("litgpt-phi-phi-2", "four-times", {"intermediate_size": 288}, size=(84, 288)),
+    Form("litgpt-phi-phi-2", "four-times", {"intermediate_size": 288}, sizes={84: 288}),
     Form("megatron-gpt2-gpt2-tp2-pp2", "padded", set={"divisible": 32}),
-    Form("neox-llama-gqa-legacy-names", "standard-width", {"intermediate_size": 256}, size=(88, 256)),
+    Form(
+        "neox-llama-gqa-legacy-names",
+        "standard-width",
+        {"hidden_size": 96, "head_dim": 16, "intermediate_size": 256},
+        sizes={72: 96, 24: 32, 88: 256},
+    ),
     Form("gguf-phi2-plain", "fused", set={"qkv": "fused"}),
     Form("t5-t5x-relu", "own-head", config=UNTIED, copy=("shared.weight", "lm_head.weight")),
 )
 KINDS, ATTENTION = "mlp_layer_types", "layer_types"
+
+LOPSIDED = (Form("gpt2-nanogpt-plain", "no-biases", {"bias": False}, drop=r"\.bias$", turned=True),)
+"""Forms of which another one comes back."""
+
+SIZED = (
+    *(
+        Form(
+            "vit-timm-classifier",
+            name,
+            {"hidden_size": width, "num_attention_heads": heads},
+            sizes={24: width},
+            set={"heads": None},
+            back={"heads": None},
+        )
+        for name, width, heads in (
+            ("small", 384, 6),
+            ("large", 1024, 16),
+            ("huge", 1280, 16),
+            ("giant", 1408, 16),
+            ("gigantic", 1664, 16),
+        )
+    ),
+    Form("whisper-openai-small", "english", {"vocab_size": 51864}, sizes={51865: 51864}),
+    Form("gguf-chatglm-plain", "one-token-more", {"vocab_size": 151330}, sizes={120: 151330}),
+    Form("gguf-glm4-wide-heads", "one-token-more", {"vocab_size": 151330}, sizes={120: 151330}),
+)
+"""Small models with the width or the vocabulary of a published one, that are planned only."""
 
 COUNTED = (
     Form("axk1-fused-plain", "counted", {"first_k_dense_replace": 1, "moe_layer_freq": 1}, without=(KINDS,)),
@@ -171,15 +215,19 @@ COUNTED = (
 """
 
 REFUSED = (
-    (Form("baichuan-llama-plain", "second", {"vocab_size": 125696}, size=(130, 125696)), "requirement"),
+    (Form("baichuan-llama-plain", "second", {"vocab_size": 125696}, sizes={130: 125696}), "requirement"),
+    (Form("gguf-baichuan-plain", "second", {"vocab_size": 125696}, sizes={120: 125696}), "requirement"),
+    (Form("megatron-qwen3_moe-qwen3-moe-ep3", "a-dense-layer", {"mlp_only_layers": [1]}), "wrong-model"),
     (Form("mlx-qwen_moe-qwen2-moe", "every-second", {"decoder_sparse_step": 2}), "requirement"),
     (Form("mlx-qwen_moe-qwen2-moe", "a-dense-layer", {"mlp_only_layers": [1]}), "requirement"),
     (
-        Form("recurrent_gemma-griffin-griffin", "three-key-heads", {"num_key_value_heads": 3}, size=(8, 24)),
+        Form("recurrent_gemma-griffin-griffin", "three-key-heads", {"num_key_value_heads": 3}, sizes={8: 24}),
         "requirement",
     ),
 )
 """Models that a mapping does not take, each for one reason. Others are the published ones with one layer too many."""
+
+MANY = 4000
 
 ALWAYS = {"gguf/deepseek2": 1, "hy_v3/fused": 1, "megatron/deepseek_v3": 1}
 """How many layers behind the last one are left out, whatever a config says."""
@@ -227,6 +275,36 @@ def refused() -> Mapping[str, tuple[tuple[Header, str], ...]]:
     return {name: tuple(each) for name, each in found.items()}
 
 
+@cache
+def published() -> Mapping[str, tuple[Header, ...]]:
+    """Return models at full size, as `tests/headers` has them, but for those with very many tensors: they are planned only."""
+    found: dict[str, list[Header]] = {}
+    for row in ROWS:
+        if row.large or row.stored:
+            continue
+        held = Published.read(row.header)
+        if len(held.tensors) <= MANY:
+            here = next(side for side in loaded(row.mapping).sides if side.name != row.to).name
+            header = Header(
+                f"{row}-published", row.mapping, here, row.to, row.set, row.back or {}, held.config, held.tensors
+            )
+            found.setdefault(row.mapping, []).append(header)
+    known = {each.name: each for each in headers()}
+    for form in SIZED:
+        found.setdefault(known[form.of].mapping, []).append(_formed(known[form.of], form))
+    return {name: tuple(each) for name, each in found.items()}
+
+
+@cache
+def lopsided() -> Mapping[str, tuple[Header, ...]]:
+    """Return forms of which another one comes back."""
+    known = {each.name: each for each in headers()}
+    found: dict[str, list[Header]] = {}
+    for form in LOPSIDED:
+        found.setdefault(known[form.of].mapping, []).append(_formed(known[form.of], form))
+    return {name: tuple(each) for name, each in found.items()}
+
+
 def counted() -> Iterator[tuple[Header, Header]]:
     """Yield models whose configs list what layers are, and the same with configs that count them."""
     known = {each.name: each for each in headers()}
@@ -258,17 +336,14 @@ def _formed(header: Header, form: Form) -> Header:
     if form.rename is not None:
         tensors = {re.sub(*form.rename, name): said for name, said in tensors.items()}
     if form.dtype is not None:
-        tensors = {name: (form.dtype, shape) for name, (_, shape) in tensors.items()}
-    if form.size is not None:
-        was, now = form.size
-        tensors = {
-            name: (each, tuple(now if n == was else n for n in shape)) for name, (each, shape) in tensors.items()
-        }
+        floats = ("float32", "bfloat16", "float16")
+        tensors = {name: (form.dtype if each in floats else each, shape) for name, (each, shape) in tensors.items()}
+    tensors = {name: (dtype, tuple(form.sizes.get(n, n) for n in shape)) for name, (dtype, shape) in tensors.items()}
     return replace(
         header,
         name=f"{header.name}-{form.name}",
         config={key: value for key, value in {**header.config, **form.config}.items() if key not in form.without},
-        set={**header.set, **form.set},
+        set={key: value for key, value in {**header.set, **form.set}.items() if value is not None},
         back={key: value for key, value in {**header.back, **form.back}.items() if value is not None},
         tensors=dict(sorted(tensors.items())),
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from tensormap.language import resolve as resolving
 from tensormap.language.expressions import Missing, nested
 from tensormap.language.expressions import names as names_in
 from tensormap.language.parser import parse
-from tests.laws.cases import cases, refused
+from tensormap.lowering.state import active
+from tests.laws.cases import cases, lopsided, published, recorded, refused
 from tests.laws.headers import Header
 from tests.laws.legs import Leg, back_settings, forms, plan_leg
 from tests.laws.mutate import Mutant, walk
@@ -170,32 +171,71 @@ def judge(name: str, mutant: Mutant) -> Verdict:
     held = _in_order(name)
     reaching = [each for each in held if not rules or _reached(each).intersection(rules)]
     rest = [each for each in held if each not in reaching]
-    for header in (*reaching, *rest):
-        for way in ways(header):
-            found = _compared(changed, header, way)
-            if found is not None:
-                return found
+    noticing = (
+        partial(_by_cases, changed, (*reaching, *rest)),
+        partial(_by_losses, changed, before),
+        partial(_by_cases, changed, published().get(name, ()), elements=False),
+        partial(_by_refusals, changed, refused().get(name, ())),
+        partial(_by_configs, changed, _saying(reaching, mutant), _keys(before, changed, mutant)),
+    )
+    found = next((verdict for each in noticing if (verdict := each()) is not None), None)
+    return found or Verdict("nobody" if reaching else "unreached")
+
+
+def _by_cases(changed: m.Mapping, held: Sequence[Header], *, elements: bool = True) -> Verdict | None:
+    found = (_compared(changed, header, way, elements=elements) for header in held for way in ways(header))
+    return next((each for each in found if each is not None), None)
+
+
+def _by_losses(changed: m.Mapping, before: m.Mapping) -> Verdict | None:
     for one, other in ((changed, before), (changed.inverse, before.inverse)):
         if [(each.kind, each.text) for each in losses.losses(one)] != [
             (each.kind, each.text) for each in losses.losses(other)
         ]:
             return Verdict("losses", way=one.sides[1].name)
-    for header, slug in refused().get(name, ()):
+    return None
+
+
+def _by_refusals(changed: m.Mapping, held: Sequence[tuple[Header, str]]) -> Verdict | None:
+    for header, slug in held:
         if slug not in _refusal(changed, header):
             return Verdict("plan", header.name, f"no {slug}", header.to)
-    keys = _keys(before, changed, mutant)
-    for header in reaching[:3] if keys else ():
+    return None
+
+
+def _saying(held: Sequence[Header], mutant: Mutant) -> list[Header]:
+    """Return a few cases in which the lines of a config that a mutant changes say something."""
+    found = [
+        header
+        for header in held
+        if any(
+            line.span.source.name == mutant.file
+            and line.span.start < mutant.end
+            and mutant.start < line.span.end
+            and active(line.guards, way.leg.bound.known) is True
+            for way in ways(header)
+            for line in way.leg.bound.mapping.config
+        )
+    ]
+    return [*found[:3], *(each for each in found[3:] if not recorded(each))] or list(held[:3])
+
+
+def _by_configs(changed: m.Mapping, held: Sequence[Header], keys: tuple[str, ...]) -> Verdict | None:
+    for header in held if keys else ():
         for way in ways(header):
-            for said, expected in _expected(name, way, keys):
+            for said, expected in _expected(header.mapping, way, keys):
                 if _outcome(changed, way, said) != expected:
                     return Verdict("config", header.name, "another config", way.to)
-    return Verdict("nobody" if reaching else "unreached")
+    return None
 
 
 @cache
 def _in_order(name: str) -> tuple[Header, ...]:
     """Return a mapping's cases, small ones first, and before all others those that reach a rule which none before them does."""
-    left = sorted(cases()[name], key=lambda each: sum(_size(shape) for _, shape in each.tensors.values()))
+    left = sorted(
+        (*cases()[name], *lopsided().get(name, ())),
+        key=lambda each: sum(_size(shape) for _, shape in each.tensors.values()),
+    )
     for header in tuple(left[:2]):
         both = ways(header)
         if len(both) == 2:
@@ -212,7 +252,7 @@ def _in_order(name: str) -> tuple[Header, ...]:
     return (*first, *left)
 
 
-def _compared(changed: m.Mapping, header: Header, way: Way) -> Verdict | None:
+def _compared(changed: m.Mapping, header: Header, way: Way, *, elements: bool = True) -> Verdict | None:
     try:
         leg = plan_leg(changed, way.to, way.tensors, way.config, way.settings)
     except (CheckpointError, MappingError) as error:
@@ -220,7 +260,7 @@ def _compared(changed: m.Mapping, header: Header, way: Way) -> Verdict | None:
     wrong = _different(way.leg.tensors, leg.tensors)
     if wrong:
         return Verdict("tensors", header.name, wrong, way.to)
-    if not _same_steps(leg, way.leg):
+    if elements and not _same_steps(leg, way.leg):
         given, expected = _touchstone(way)
         try:
             made = run(leg, given, CODES)

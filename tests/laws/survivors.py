@@ -49,6 +49,8 @@ def reason(mutant: Mutant) -> str | None:
         return "fallback: of a key that no case lacks, or whose number no small model has"
     if mutant.kind == "roles" and _together(mutant):
         return "equivalent: both sides have the two axes, and what is between them, in the same order"
+    if mutant.kind == "drop" and mutant.old == "optional" and re.search(r"^\s*_\s*<-|->\s*_\s*$", mutant.before):
+        return "equivalent: a rule that drops takes what is there"
     return kept().get(edit(mutant))
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.laws.cases import cases
-from tests.laws.written import record, written
+from tests.laws.written import families, record, written
 
 HOW = "if this is meant, let the parity tests of the family pass, and run `python -m tests.laws.written` for it"
 
@@ -22,15 +21,15 @@ def _changes(was: Mapping[str, Any], now: Mapping[str, Any], place: str) -> Iter
             yield f"{place}, {key}: {one} became {other}"
 
 
-@pytest.mark.parametrize("name", sorted(cases()))
+@pytest.mark.parametrize("name", families())
 def test_what_is_written(name: str) -> None:
     changed = [
         each
-        for header in cases()[name]
+        for header in families()[name]
         for each in _changes(record().get(header.name, {}), written(header), header.name)
     ]
     assert not changed, HOW
 
 
 def test_nothing_else_is_on_record() -> None:
-    assert sorted(record()) == sorted(each.name for held in cases().values() for each in held), HOW
+    assert sorted(record()) == sorted(each.name for held in families().values() for each in held), HOW

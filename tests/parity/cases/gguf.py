@@ -131,6 +131,13 @@ CASES = (
         GEMMA | {"num_hidden_layers": 46, "query_pre_attn_scalar": 12},
         lossless=False,
     ),
+    _case(
+        "sixty-two-layers",  # by which its scale is known
+        "gemma3",
+        "Gemma3ForCausalLM",
+        GEMMA | {"num_hidden_layers": 62, "query_pre_attn_scalar": 12},
+        lossless=False,
+    ),
     _case("plain", "gemma3", "Gemma3ForCausalLM", GEMMA | {"num_hidden_layers": 6}, lossless=False),
     _case(
         "linear",

@@ -48,6 +48,7 @@ CASES = (
         dtype=torch.bfloat16,
     ),
     _case("one-key-head", "falcon", "FalconForCausalLM", FALCON),
+    _case("two-norms-one-key-head", "falcon", "FalconForCausalLM", GROUPED | {"num_kv_heads": 1}),
     _case("two-norms", "falcon", "FalconForCausalLM", GROUPED | {"tie_word_embeddings": False}),
     _case("one-norm", "falcon", "FalconForCausalLM", GROUPED | {"num_ln_in_parallel_attn": 1}, dtype=torch.bfloat16),
     _case("plain", "bloom", "BloomForCausalLM", BLOOM),

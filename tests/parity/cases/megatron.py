@@ -123,6 +123,7 @@ CASES = (
     _deepseek("deepseek-tp2-ep2", {"tp": 2, "ep": 2}, rope_parameters=YARN),
     _deepseek("deepseek-local-tp2-pp2", {"tp": 2, "pp": 2, "stages": [3, 9], "spec": "local"}, num_hidden_layers=12),
     _deepseek("deepseek-direct-queries", {"pp": 3, "spec": "local"}, q_lora_rank=None, first_k_dense_replace=0),
+    _deepseek("deepseek-direct-queries-tp2", {"tp": 2}, q_lora_rank=None),
     _gpt2("gpt2-tp2-pp2", {"tp": 2, "pp": 2}),
     _gpt2("gpt2-tp3-untied-exact-gelu", {"tp": 3}, tie_word_embeddings=False, activation_function="gelu", n_inner=None),
     _gpt2("gpt2-local-pp3", {"pp": 3, "stages": [3, 6, 2], "spec": "local", "tp": 2}, n_layer=11),
