@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
 from typing import Any
 
 from tensormap.checkpoints.catalog import Catalog
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError
 from tensormap.language import mapping as m
 from tensormap.language.names import shapes, skeleton, skeletons
@@ -111,15 +113,24 @@ def turn(mapping: m.Mapping, to: str | None, tensors: Map[str, Any]) -> m.Mappin
     return best(mapping, tried)[0]
 
 
+def digest(mapping: m.Mapping) -> str:
+    """Return the sha256 of a mapping's text, as it is written to what it makes."""
+    return hashlib.sha256(mapping.canonical.encode()).hexdigest()
+
+
 def refuse_own_output(mapping: m.Mapping, catalog: Catalog) -> None:
-    """Refuse to convert towards a side what this mapping has already converted to that side."""
+    """Refuse to convert towards a side what this mapping has already converted to that side, by its name or by its text.
+
+    A copy of a mapping file has another name, and one that was edited since has another text.
+    """
     made = catalog.metadata.get("tensormap.mapping")
     side = catalog.metadata.get("tensormap.side")
-    if made == mapping.name and side == mapping.sides[1].name:
+    same = made == mapping.name or catalog.metadata.get("tensormap.mapping_sha256") == digest(mapping)
+    if same and side == mapping.sides[1].name:
         raise CheckpointError(
             Diagnostic(
                 "already-converted",
-                f"the source is what `{made}` wrote as `{side}`: converting it to `{side}` once more would change it",
+                f"the source is what {shown(made)} wrote as `{side}`: converting it to `{side}` once more would change it",
                 help=(f"convert it back with `--to {mapping.sides[0].name}`",),
             )
         )

@@ -180,14 +180,14 @@ side theirs {
 """Ways to store a side. What this mapping reads and writes has the same names and shapes: only the mark in a file can tell."""
 
 
-def square(stored: str, place: Path) -> tuple[tensormap.Mapping, str]:
+def square(stored: str, place: Path, *, called: str = "square", axes: str = "[x y]") -> tuple[tensormap.Mapping, str]:
     """Return the mapping, and the name of its tensor; its source is written to `source`."""
     name = "{i}.w" if "{i" in stored else "w"
     save_file(
         {name.format(i=0): np.arange(9, dtype=np.float32).reshape(3, 3)}, (place / "source.safetensors").as_posix()
     )
-    text = f"mapping mine <-> theirs\n{stored}{name} [x y] <-> {name} [y x]"
-    return tensormap.loads(text, "square"), name.format(i=0)
+    text = f"mapping mine <-> theirs\n{stored}{name} {axes} <-> {name} [y {axes[1]}]"
+    return tensormap.loads(text, called), name.format(i=0)
 
 
 @pytest.mark.parametrize("stored", STORED)
@@ -205,6 +205,22 @@ def test_what_was_converted_is_not_converted_again(place, stored):
     assert not (place / "twice").exists()
     assert caught.value.diagnostics[0].slug == "already-converted"
     assert caught.value.diagnostics[0].help == ("convert it back with `--to mine`",)
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_a_mapping_is_known_by_its_name_or_its_text(place, stored):
+    mapping, _ = square(STORED[stored], place)
+    copied, _ = square(STORED[stored], place, called="copied")
+    edited, _ = square(STORED[stored], place, axes="[z y]")
+    another, _ = square(STORED[stored], place, called="another", axes="[z y]")
+    tensormap.apply(mapping, place / "source.safetensors", place / "once", to="theirs")
+    for same in (copied, edited):
+        with pytest.raises(tensormap.CheckpointError) as caught:
+            tensormap.apply(same, place / "once", place / "twice", to="theirs")
+        assert caught.value.diagnostics[0].slug == "already-converted"
+        assert not (place / "twice").exists()
+    if not STORED[stored]:  # a torch file of theirs may not fit as one of mine in any case
+        tensormap.apply(another, place / "once", place / "twice", to="theirs")
 
 
 @pytest.mark.parametrize("stored", STORED)
