@@ -36,6 +36,7 @@ from tensormap.dtypes import BY_NAME
 TENSOR_CAP = 1_000_000
 KEY_CAP = 100_000
 ARRAY_CAP = 4_000_000
+ALIGNMENT_CAP = 1 << 20
 LONGEST = 4096  # values of an array, beyond which it is only counted: a vocabulary is no config
 LARGEST = 2**63 - 1
 _CHUNK = 1 << 20
@@ -139,8 +140,9 @@ def _header(cursor: _Cursor) -> tuple[list[TensorInfo], dict[tuple[str, ...], An
         )
     metadata = _metadata(cursor, key_count)
     alignment = metadata.get(("general.alignment",), ALIGNMENT)
-    if type(alignment) is not int or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
-        raise refusal("header-invalid", f"{shown(name)}: `general.alignment` is {shown(alignment)}, no power of two")
+    if type(alignment) is not int or not 0 < alignment <= ALIGNMENT_CAP or alignment & (alignment - 1):
+        what = f"no power of two up to {ALIGNMENT_CAP}"
+        raise refusal("header-invalid", f"{shown(name)}: `general.alignment` is {shown(alignment)}, {what}")
     records = [_record(cursor) for _ in range(tensor_count)]
     return _tensors(cursor, records, alignment), metadata
 

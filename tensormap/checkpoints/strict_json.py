@@ -12,6 +12,10 @@ class _Twice(Exception):
     """A key that an object has twice."""
 
 
+class _Constant(Exception):
+    """A number of JavaScript's that JSON does not have."""
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
@@ -31,7 +35,7 @@ def _pairs(value: Any) -> int:
 
 
 def _constant(text: str) -> float:
-    raise ValueError(f"{text} is not JSON")
+    raise _Constant(text)
 
 
 def parse(data: bytes, file: str, what: str) -> Any:
@@ -49,8 +53,12 @@ def parse(data: bytes, file: str, what: str) -> Any:
         raise refusal("json-invalid", f"{shown(file)}: {what} is not UTF-8 text") from None
     except RecursionError:
         raise refusal("json-invalid", f"{shown(file)}: {what} is nested too deeply") from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise refusal("json-invalid", f"{shown(file)}: {what} is not JSON: {shown(str(error))[1:-1]}") from None
+    except _Constant as error:
+        raise refusal("json-invalid", f"{shown(file)}: {what} is not JSON: {error} is none of its numbers") from None
+    except ValueError:  # which Python says of a number that would take it too long
+        raise refusal("json-invalid", f"{shown(file)}: {what} has a number with too many digits") from None
     return value
 
 

@@ -53,7 +53,6 @@ def test_a_key_twice_is_refused_at_every_depth(value: dict[str, Any], depth: int
         b"[" * 100_000,
         b"NaN",
         b"[Infinity]",
-        b"9" * 5000,
     ],
 )
 def test_what_is_no_json_is_refused(text: bytes) -> None:
@@ -61,3 +60,18 @@ def test_what_is_no_json_is_refused(text: bytes) -> None:
         parse(text, "the file", "its header")
     assert error.value.diagnostics[0].slug == "json-invalid"
     assert error.value.diagnostics[0].message.startswith("`the file`: its header is n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[" + b"9" * 5000 + b"]", "`f`: the index has a number with too many digits"),
+        (b"[-Infinity]", "`f`: the index is not JSON: -Infinity is none of its numbers"),
+        (b"[1", "`f`: the index is not JSON: Expecting ',' delimiter: line 1 column 3 (char 2)"),
+    ],
+)
+def test_what_is_said(text: bytes, said: str) -> None:
+    """In words about the file: Python would say which of its settings to change."""
+    with pytest.raises(CheckpointError) as caught:
+        parse(text, "f", "the index")
+    assert caught.value.diagnostics[0].message == said
