@@ -109,7 +109,7 @@ class _Expansion:
         return _bounded(left + right if operator == "+" else left - right if operator == "-" else left * right)
 
     def _power(self, base: Polynomial | None, exponent: int | None) -> Polynomial | None:
-        if exponent is None or not 0 <= exponent < LIMIT.bit_length():
+        if base is None or exponent is None or not 0 <= exponent < LIMIT.bit_length():
             return None
         result: Polynomial | None = Polynomial.number(1)
         for _ in range(exponent):

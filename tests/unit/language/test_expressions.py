@@ -10,7 +10,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tensormap.diagnostics import MappingError, Source, Span
@@ -477,6 +477,7 @@ def test_agrees_with_python(left, operator, right):
 
 
 @settings(max_examples=200, deadline=None)
+@example("((0 // 0) ** 0)")
 @given(TREES)
 def test_a_polynomial_is_worth_what_its_expression_is(text):
     tree = parse(text)
