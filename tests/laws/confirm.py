@@ -22,6 +22,7 @@ import pytest
 
 from tensormap import library
 from tensormap.diagnostics import Source
+from tests.laws.legs import loaded
 from tests.laws.mutate import Mutant
 
 FAMILIES = {"meta": "meta or fixtures", "deepseek_v3": "deepseek_v3 or fp8"}
@@ -65,14 +66,16 @@ def confirmed(mapping: str, case: str, mutant: Mutant) -> tuple[str, int]:
     """Return the first test that fails on a mutant, empty if none does, and how many pass before."""
     first = _First()
     family = mapping.split("/", maxsplit=1)[0]
-    wanted = [f"{case}]", FAMILIES.get(family, family.replace("_", " and "))]
+    wanted = [f"{case}]", f"test_configs and {mapping}", FAMILIES.get(family, family.replace("_", " and "))]
     for which in wanted:
+        loaded.cache_clear()
         with planted(mutant), Path(os.devnull).open("w") as silence, redirect_stdout(silence):
             words = f'"{which}"' if which.endswith("]") else which
             names = ["tests/parity", "tests/acceptance"]
             pytest.main([*names, "-q", "-x", "-p", "no:cacheprovider", "-k", words.strip('"')], plugins=[first])
         if first.failed:
             break
+    loaded.cache_clear()
     if first.failed:
         again = _First()
         with Path(os.devnull).open("w") as silence, redirect_stdout(silence):
