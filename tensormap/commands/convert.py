@@ -111,7 +111,7 @@ def plan_option(says: str) -> options.Decorator:
     callback=options.part,
     help="Make part K of N only. Parts may run anywhere and at once; `finalize` ends the run.",
 )
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run, if there is one.")
 @click.option("--discard", is_flag=True, help="Remove what an interrupted run left, and start anew.")
 @click.option("--overwrite", is_flag=True, help="Replace a target that exists, once the new one is complete.")
 @click.option("--checksum", is_flag=True, help="Write SHA256SUMS, for `sha256sum -c`.")
@@ -145,8 +145,8 @@ def apply(
     made, target = planned(ctx, places, plan_file, wanted)
     part = given["part"]
     ctx.meta["tensormap.stands"] = lambda: _stands(target) if part is None else "part"
-    if given["resume"] and (given["discard"] or given["overwrite"]):
-        raise click.UsageError("--resume goes on with what --discard and --overwrite remove: give one of them", ctx)
+    if given["resume"] and given["discard"]:
+        raise click.UsageError("--resume goes on with what --discard removes: give one of them", ctx)
     given["sync"] = not given.pop("no_sync")
     if part is not None and not given["sync"]:
         raise click.UsageError("a part is noted as made when it is on the disk: --no-sync goes with a whole run", ctx)

@@ -449,7 +449,7 @@ def test_a_bug(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["apply", "--plan", "small.tmap", "out", "--set", "x=1"], "--set was decided when the plan was made"),
         (["apply", *CONVERT, "--set", "q"], "`q` is not `NAME=VALUE`"),
         (["apply", *CONVERT, "--set", "q=5"], "`q` is set to two values"),
-        (["apply", *CONVERT, "--resume", "--discard"], "--resume goes on with what --discard and --overwrite remove"),
+        (["apply", *CONVERT, "--resume", "--discard"], "--resume goes on with what --discard removes"),
         (["apply", *CONVERT, "--config", "none.json"], "'none.json' does not exist"),
         (["apply", *CONVERT, "--workers", "0"], "0 is not in the range x>=1"),
         (["explain", "clamed-twice"], "did you mean `claimed-twice`?"),

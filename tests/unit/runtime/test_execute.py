@@ -623,6 +623,18 @@ def test_a_resumed_run_may_overwrite_what_it_might_before(bench, monkeypatch):
     assert len(listing(target_of(bench))) == 4
 
 
+def test_one_call_fits_a_loop_of_retries_that_overwrite(bench, monkeypatch):
+    plan = two_files(bench)
+    target_of(bench).mkdir()
+    (target_of(bench) / "old").write_text("x")
+    interrupted(bench, plan, monkeypatch, after=0, overwrite=True, resume=True)
+    interrupted(bench, plan, monkeypatch, overwrite=True, resume=True)
+    assert listing(target_of(bench)) == ["old"]
+    assert run(plan, target_of(bench), overwrite=True, resume=True).resumed == ("out-0.bin",)
+    assert run(plan, target_of(bench), overwrite=True, resume=True).resumed == ()
+    assert len(listing(target_of(bench))) == 4
+
+
 def test_resume_without_a_leftover_is_a_run_that_says_so(bench):
     report = run(two_files(bench), target_of(bench), resume=True)
     assert report.resumed == ()
