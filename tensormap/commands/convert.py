@@ -75,6 +75,7 @@ def plan(mapping: str, source: Path, *, save: Path | None, as_json: bool, full: 
     """
     made = wanted_of(given).plan(mapping, source)
     if save is not None:
+        _refuse_source(save, made)
         _write(save, made.to_json())
     if full:
         terminal.out(made.to_json())
@@ -297,6 +298,17 @@ def verify(  # noqa: PLR0913 - what a user may ask for
     names = {each.name for output in made.outputs for each in output.tensors} | opened.catalog.tensors.keys()
     places = ("what would be written", str(target))
     ctx.exit(differences.show(found, len(names), places, files=files, as_json=as_json, quiet=quiet))
+
+
+def _refuse_source(path: Path, made: Plan) -> None:
+    """Refuse a path that is one of the files that a plan reads. MappingError."""
+    from tensormap.checkpoints.refusal import shown as quoted
+    from tensormap.diagnostics import Diagnostic, MappingError
+
+    sources = [each.path for each in made.steps.sources] + [each.source for each in made.steps.companions]
+    if path.exists() and any(os.path.samefile(path, Path(made.steps.root, each)) for each in sources):
+        message = f"{quoted(path)} is a file that the plan reads"
+        raise MappingError(Diagnostic("target-is-source", message, help=("save the plan beside the source",)))
 
 
 def _write(path: Path, text: str) -> None:

@@ -175,6 +175,17 @@ def test_there_and_back(place: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "equal: 4 tensors, every element\n")
 
 
+def test_a_plan_is_not_saved_in_place_of_what_it_reads(place: Path) -> None:
+    [source] = (place / "src").glob("*.safetensors")
+    before = source.read_bytes()
+    (place / "link").symlink_to(source)
+    for path in (f"src/{source.name}", "link"):
+        result = run("plan", *CONVERT[:2], *CONVERT[3:], "--save", path)
+        assert result.exit_code == 2
+        assert f"`{path}` is a file that the plan reads" in result.stderr
+    assert source.read_bytes() == before
+
+
 def test_a_saved_plan(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("plan", *CONVERT[:2], *CONVERT[3:], "--save", "plan.json")
     assert result.stderr == "saved; `tensormap apply --plan plan.json DST` runs it\n"
