@@ -69,7 +69,7 @@ def page(found: Sequence[dict[str, Any]], confirmed: str) -> str:
         HEAD,
         f"\n{len(held)} of {every} mutants were judged for this page. ",
         f"{noticed} of {meant} were noticed; some of the others are no mistakes.\n",
-        f"For {elsewhere} of them a config has to differ from those of all cases: that is judged here, and nothing on record holds it.\n",
+        f"For {elsewhere} of them a config has to differ from those of all cases: no record holds that.\n",
     ]
     parts += ["\n## By kind of mistake\n\n", *_table(KINDS, held, "kind")]
     if confirmed:
