@@ -67,5 +67,7 @@ def test_what_was_written_is_not_converted_once_more(tmp_path: Path) -> None:
     assert finding.slug == "already-converted"
     assert finding.help == ("convert it back with `--to left`",)
     assert tensormap.plan(mapping, tmp_path / "b", to="left").outputs
-    other = tensormap.loads("x [a b] <-> x [b a]\n", "another.tmap")
+    with pytest.raises(CheckpointError, match="already-converted"):
+        tensormap.plan(tensormap.loads("x [a b] <-> x [b a]\n", "copy.tmap"), tmp_path / "b", to="right")
+    other = tensormap.loads("x [p q] <-> x [q p]\n", "another.tmap")
     assert tensormap.plan(other, tmp_path / "b", to="right").outputs
