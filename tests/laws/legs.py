@@ -11,6 +11,7 @@ from typing import Any
 import tensormap
 from tensormap.api import settings_of
 from tensormap.checkpoints.catalog import Catalog, TensorInfo
+from tensormap.diagnostics import CheckpointError
 from tensormap.language import mapping as m
 from tensormap.lowering.bind import Bound, bind
 from tensormap.lowering.configwrite import written_config
@@ -18,7 +19,7 @@ from tensormap.lowering.draft import Aimless
 from tensormap.lowering.lower import Lowered, lower
 from tensormap.lowering.plan import Compute, Copy, Fill, Region, Step
 from tensormap.lowering.schedule import _main_dtype
-from tests.laws.headers import Tensors
+from tests.laws.headers import Header, Tensors
 
 FORMS = ("form",)
 """Params that say how files are cut: a reader sees them in the files, which are not there in memory."""
@@ -76,6 +77,19 @@ def _aimed(step: Step | Aimless) -> Step:
 def back_settings(settings: Mapping[str, Any], back: Mapping[str, Any]) -> dict[str, Any]:
     """Return what has to be said on the way back: as given, and what the files would have said."""
     return {name: value for name, value in settings.items() if name in FORMS} | dict(back)
+
+
+def there_and_back(header: Header) -> tuple[Leg, Leg | None]:
+    """Plan a case's way and the way back, None where the mapping has none. CheckpointError: something else is wrong with it."""
+    mapping = loaded(header.mapping)
+    there = plan_leg(mapping, header.to, header.tensors, header.config, header.set)
+    settings = back_settings(header.set, header.back)
+    try:
+        return there, plan_leg(mapping, header.here, there.tensors, there.config, settings)
+    except CheckpointError as error:
+        if {each.slug for each in error.diagnostics} == {"one-way"}:
+            return there, None
+        raise
 
 
 def forms(leg: Leg) -> dict[str, object]:

@@ -11,7 +11,7 @@ from tensormap.language import mapping as m
 from tensormap.lowering.instances import Instances
 from tensormap.lowering.plan import Compute, Copy
 from tests.laws.headers import Header
-from tests.laws.legs import Leg, back_settings, loaded, plan_leg
+from tests.laws.legs import Leg, back_settings, loaded, plan_leg, there_and_back
 from tests.laws.values import Arrays, Elements, elements, freed, run
 
 
@@ -38,16 +38,10 @@ class Account:
 
 def trips(header: Header) -> Iterator[Trip]:
     """Yield the trips of a case: from its own side, from the other, and from its own with all that some rule would drop."""
-    mapping = loaded(header.mapping)
-    there = plan_leg(mapping, header.to, header.tensors, header.config, header.set)
-    settings = back_settings(header.set, header.back)
-    try:
-        back = plan_leg(mapping, header.here, there.tensors, there.config, settings)
-    except CheckpointError as error:
-        if {each.slug for each in error.diagnostics} == {"one-way"}:
-            return
-        raise
-    again = plan_leg(mapping, header.to, back.tensors, back.config, header.set)
+    there, back = there_and_back(header)
+    if back is None:
+        return
+    again = plan_leg(loaded(header.mapping), header.to, back.tensors, back.config, header.set)
     yield trip(f"{header.name}, from {header.here}", there, back)
     yield trip(f"{header.name}, from {header.to}", back, again)
 

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from tensormap.diagnostics import CheckpointError
 from tensormap.lowering import plan
 from tests.laws.cases import cases, lopsided, published
 from tests.laws.headers import Header
-from tests.laws.legs import Leg, back_settings, forms, loaded, plan_leg
+from tests.laws.legs import Leg, forms, there_and_back
 from tests.laws.values import Array, Arrays, Codes, codes, freed, run
 
 RECORD = Path(__file__).parent / "written.json"
@@ -41,17 +40,9 @@ class Named(Codes):
 def written(header: Header) -> dict[str, Written]:
     """Say what becomes of a case on both ways, or on the one that there is; of a published model without its elements."""
     elements = header not in published().get(header.mapping, ())
-    mapping = loaded(header.mapping)
-    there = plan_leg(mapping, header.to, header.tensors, header.config, header.set)
-    found = {f"to {header.to}": _said(there, header, elements=elements)}
-    try:
-        settings = back_settings(header.set, header.back)
-        back = plan_leg(mapping, header.here, there.tensors, there.config, settings)
-    except CheckpointError as error:
-        if {each.slug for each in error.diagnostics} == {"one-way"}:
-            return found
-        raise
-    return found | {f"to {header.here}": _said(back, header, elements=elements)}
+    there, back = there_and_back(header)
+    legs = {header.to: there} if back is None else {header.to: there, header.here: back}
+    return {f"to {side}": _said(leg, header, elements=elements) for side, leg in legs.items()}
 
 
 def _said(leg: Leg, header: Header, *, elements: bool) -> Written:

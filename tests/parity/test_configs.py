@@ -17,10 +17,9 @@ import pytest
 from transformers import AutoConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from tensormap.diagnostics import CheckpointError
 from tests.laws.cases import counted
 from tests.laws.headers import Header, headers
-from tests.laws.legs import back_settings, loaded, plan_leg
+from tests.laws.legs import loaded, plan_leg, there_and_back
 from tests.parity.optional import peer
 
 TOKENS = "numbers of tokens are the published models', which the other side does not record"
@@ -153,15 +152,9 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "
 
 def _back(header: Header) -> dict[str, Any] | None:
     """Return the config that comes back, None if there is no way back."""
-    mapping = loaded(header.mapping)
-    there = plan_leg(mapping, header.to, header.tensors, header.config, header.set)
-    settings = back_settings(header.set, header.back)
-    try:
-        back = plan_leg(mapping, header.here, there.tensors, there.config, settings)
-    except CheckpointError as error:
-        if {each.slug for each in error.diagnostics} == {"one-way"}:
-            return None
-        raise
+    _, back = there_and_back(header)
+    if back is None:
+        return None
     said: dict[str, Any] = json.loads(json.dumps(back.config))  # as its file has it
     return said
 
