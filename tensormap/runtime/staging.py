@@ -137,6 +137,7 @@ class Staging:
 
         BusyError: that one was another plan's or of other sources.
         """
+        self.overwrite = overwrite
         if record is not None:
             differences = identity.differences(record.identity)
             if differences:
@@ -154,8 +155,7 @@ class Staging:
         else:
             self.remove()
             self.root.mkdir(mode=0o700)
-            self.journal.start(identity, overwrite=overwrite, sync=self.sync or overwrite)
-        self.overwrite = overwrite
+            self.journal.start(identity, overwrite=overwrite, sync=self.lasting)
         if folder:
             self.content.mkdir(exist_ok=True)
 
