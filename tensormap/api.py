@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tensormap import library
-from tensormap.checkpoints.open import open_checkpoint
+from tensormap.checkpoints.open import Shelf, open_checkpoint
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError, Source
 from tensormap.dtypes import BY_NAME, SHORT
 from tensormap.language import checks
@@ -34,7 +34,6 @@ from tensormap.version import VERSION
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from tensormap.checkpoints.catalog import Catalog
     from tensormap.checkpoints.lazy import LazyCatalog
     from tensormap.runtime.execute import Report
 
@@ -262,10 +261,10 @@ def _open(
         return turned, open_side(turned, turned.sides[0], root, settings, config)
     tried: list[tuple[float, m.Mapping, Opened]] = []
     errors: list[CheckpointError] = []
-    catalogs: dict[Path, Catalog] = {}
+    shelf = Shelf()
     for turned in (mapping, mapping.inverse):
         try:
-            opened = open_side(turned, turned.sides[0], root, settings, config, catalogs)
+            opened = open_side(turned, turned.sides[0], root, settings, config, shelf)
         except CheckpointError as error:
             errors.append(error)
             continue

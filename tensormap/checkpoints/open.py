@@ -1,4 +1,7 @@
-"""Any checkpoint, by what its files hold: one file, or a directory as its usual readers would load it."""
+"""Any checkpoint, by what its files hold: one file, or a directory as its usual readers would load it.
+
+A format is imported when a file of it is met.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tensormap.checkpoints import content, gguf, safetensors, torch_legacy, torch_zip
+from tensormap.checkpoints import content, safetensors
 from tensormap.checkpoints.catalog import Catalog, OpenFile, TensorInfo
 from tensormap.checkpoints.directory import Selection, by_index, select
 from tensormap.checkpoints.reader import Reader
@@ -33,10 +36,16 @@ def open_file(path: Path, relative: str) -> OpenFile:
         case "safetensors":
             return safetensors.open_file(path, relative)
         case "zip":
+            from tensormap.checkpoints import torch_zip
+
             return torch_zip.open_file(path, relative)
         case "gguf":
+            from tensormap.checkpoints import gguf
+
             return gguf.open_file(path, relative)
         case _:
+            from tensormap.checkpoints import torch_legacy
+
             return torch_legacy.open_file(path, relative)
 
 
@@ -45,27 +54,51 @@ def verify_records(path: Path, relative: str) -> None:
     with Reader(path, relative) as file:
         found = content.kind(file.head(content.HEAD), file.size)
     if found == "zip":
+        from tensormap.checkpoints import torch_zip
+
         torch_zip.verify_records(path, relative)
 
 
-def open_checkpoint(path: Path, *, files: Sequence[Path] | None = None) -> Catalog:
-    """Read the headers of a file, of a directory's checkpoint, or of just these `files` below it.
+class Shelf:
+    """The headers that were read for one purpose, for who looks at the same files again."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[Path, str], OpenFile] = {}
+        self._checkpoints: dict[Path, Catalog] = {}
+
+    def file(self, path: Path, relative: str) -> OpenFile:
+        """Return what `open_file` does."""
+        key = (path, relative)
+        if key not in self._files:
+            self._files[key] = open_file(path, relative)
+        return self._files[key]
+
+    def checkpoint(self, path: Path) -> Catalog:
+        """Return what `open_checkpoint` does."""
+        if path not in self._checkpoints:
+            self._checkpoints[path] = open_checkpoint(path, shelf=self)
+        return self._checkpoints[path]
+
+
+def open_checkpoint(path: Path, *, files: Sequence[Path] | None = None, shelf: Shelf | None = None) -> Catalog:
+    """Read the headers of a file, of a directory's checkpoint, or of just these `files` below it, unless they are on the `shelf`.
 
     Where several files hold tensors of the same name, all names begin with their file's: `consolidated.00.pth:norm.weight`.
     """
+    held = shelf or Shelf()
     if files is not None:
-        return _collect(path, Selection(tuple(each.as_posix() for each in files)))
+        return _collect(path, Selection(tuple(each.as_posix() for each in files)), held)
     if path.is_dir():
-        return _collect(path, select(path))
+        return _collect(path, select(path), held)
     if path.name.endswith(".index.json"):
-        return _collect(path.parent, by_index(path.parent, path.name))
-    return _collect(path.parent, Selection((path.name,)))
+        return _collect(path.parent, by_index(path.parent, path.name), held)
+    return _collect(path.parent, Selection((path.name,)), held)
 
 
-def _collect(root: Path, selection: Selection) -> Catalog:
+def _collect(root: Path, selection: Selection, shelf: Shelf) -> Catalog:
     if not selection.files:
         raise refusal("no-checkpoint", f"no file of {shown(os.fspath(root))} is chosen")
-    opened = {each: open_file(root / each, each) for each in selection.files}
+    opened = {each: shelf.file(root / each, each) for each in selection.files}
     held = {each: [info.name for info in found.tensors.values()] for each, found in opened.items()}
     if selection.index is not None and selection.where is not None:
         check_agreement(selection.index, selection.where, held)

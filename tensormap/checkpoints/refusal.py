@@ -16,6 +16,8 @@ def shown(text: object, limit: int = 200) -> str:
     """Return a name from a file as it may be printed: control characters escaped, long ones cut, in backticks."""
     full = str(text)
     cut = full if len(full) <= limit else f"{full[: limit // 2]}...{full[-limit // 2 :]}"
+    if cut.isprintable() and "`" not in cut:
+        return f"`{cut}`"
     safe = "".join(c if c.isprintable() and c != "`" else c.encode("unicode_escape").decode("ascii") for c in cut)
     return f"`{safe.replace('`', chr(92) + 'x60')}`"
 

@@ -103,9 +103,9 @@ def _lark() -> Lark:
     """Return the parser: from the tables that come with the package where they fit this grammar and this Lark, else made anew."""
     import lark
 
-    kept: dict[str, Any] = json.loads(TABLES.read_text("utf-8")) if TABLES.exists() else {}
+    kept = json.loads(TABLES.read_text("utf-8"), object_hook=_numbered) if TABLES.exists() else {}
     if kept.get("made from") == _made_from(lark.__version__):
-        made: Lark = lark.Lark._load_from_dict(_plain(kept["data"]), _plain(kept["memo"]))  # type: ignore[no-untyped-call]  # noqa: SLF001 - no public name
+        made: Lark = lark.Lark._load_from_dict(kept["data"], kept["memo"])  # type: ignore[no-untyped-call]  # noqa: SLF001 - no public name
         return made
     return _made()
 
@@ -127,11 +127,9 @@ def _made_from(version: str) -> str:
     return f"lark {version}, grammar {hashlib.sha256(GRAMMAR.read_bytes()).hexdigest()}"
 
 
-def _plain(value: Any) -> Any:
-    """Undo what JSON does to the keys of tables: states are numbers."""
-    if isinstance(value, dict):
-        return {int(key) if key.isdigit() else key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list) else value
+def _numbered(table: dict[str, Any]) -> dict[Any, Any]:
+    """Undo what JSON does to the keys of a table: where they are states, they are numbers."""
+    return {int(key): value for key, value in table.items()} if next(iter(table), "").isdigit() else table
 
 
 def tables() -> str:

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from tensormap.checkpoints import gguf_layout, safetensors, shards, torch_layout
+from tensormap.checkpoints import safetensors, shards
 from tensormap.checkpoints.catalog import FileLayout, Opaque
 from tensormap.checkpoints.config import nested_set
 from tensormap.checkpoints.links import stays
@@ -347,6 +347,8 @@ def _pattern_file(
         return _file(path, "safetensors", drafts, layout)
     origin = {key: value for key, value in metadata.items() if key.startswith("tensormap.")}
     if Path(path).suffix == ".gguf":
+        from tensormap.checkpoints import gguf_layout
+
         layout = gguf_layout.layout(
             [(".".join(keys), dtype, shape) for keys, dtype, shape in described], {**config, **origin}
         )
@@ -364,6 +366,8 @@ def _pattern_file(
     for line, place in group.lines.values():
         if line.at is not None and not group.members:
             tree.setdefault(Pattern(line.at).format(place), None)
+    from tensormap.checkpoints import torch_layout
+
     return _file(path, "torch", drafts, torch_layout.layout(tree, described, origin))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from tensormap.checkpoints import config as configs
 from tensormap.checkpoints.catalog import Catalog, OpenFile, SourceFile, TensorInfo
 from tensormap.checkpoints.links import stays
-from tensormap.checkpoints.open import open_checkpoint, open_file
+from tensormap.checkpoints.open import Shelf
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label
@@ -49,24 +49,22 @@ def open_side(
     root: Path,
     settings: Map[str, Any],
     config_paths: Sequence[Path] = (),
-    catalogs: dict[Path, Catalog] | None = None,
+    shelf: Shelf | None = None,
 ) -> Opened:
-    """Open `root` as `side` describes it. CheckpointError if nothing there fits. What is opened as any checkpoint is kept in
-    `catalogs`, for the other side.
+    """Open `root` as `side` describes it. CheckpointError if nothing there fits. What is read is put on the `shelf`, for the other
+    side.
     """
+    shelf = shelf or Shelf()
     base = root
     preset: dict[str, Any] = {}
     objects: Map[str, Any] = {}
     if side.files and root.is_dir():
         base = _base(side, root)
-        variants, catalog = _choose(mapping, side, base, root, settings)
+        variants, catalog = _choose(mapping, side, base, root, settings, shelf)
         preset.update(variants)
         objects = catalog.objects
     else:
-        held = {} if catalogs is None else catalogs
-        if root not in held:
-            held[root] = open_checkpoint(root)
-        catalog = held[root]
+        catalog = shelf.checkpoint(root)
         objects = catalog.objects
         if len(catalog.files) == 1:
             objects = {f"{catalog.files[0].path}:{key}": value for key, value in objects.items()}
@@ -122,7 +120,7 @@ def _base(side: m.Side, root: Path) -> Path:
 
 
 def _choose(
-    mapping: m.Mapping, side: m.Side, base: Path, root: Path, settings: Map[str, Any]
+    mapping: m.Mapping, side: m.Side, base: Path, root: Path, settings: Map[str, Any], shelf: Shelf
 ) -> tuple[dict[str, Any], Catalog]:
     """Try the variants that the file patterns depend on; return the one whose files are there."""
     involved = [
@@ -136,7 +134,7 @@ def _choose(
     for chosen in product(*(param.variants for param in involved)):
         preset = dict(zip((param.name for param in involved), chosen, strict=True))
         lines = [line for line in side.files if _active(line, {**settings, **preset})]
-        opened = _open_lines(lines, base, root)
+        opened = _open_lines(lines, base, root, shelf)
         if opened is not None:
             tried.append((preset, opened))
     if not tried:
@@ -230,7 +228,7 @@ class Pattern:
         return "".join(out)
 
 
-def _open_lines(lines: Sequence[syntax.Files], base: Path, root: Path) -> Catalog | None:
+def _open_lines(lines: Sequence[syntax.Files], base: Path, root: Path, shelf: Shelf) -> Catalog | None:
     """Open the files of these lines as one catalog; None if a line that gives names finds no tensors."""
     files: list[SourceFile] = []
     tensors: dict[str, TensorInfo] = {}
@@ -250,7 +248,7 @@ def _open_lines(lines: Sequence[syntax.Files], base: Path, root: Path) -> Catalo
             if name not in opened:
                 relative = (base / name).relative_to(root).as_posix() if base != root else name
                 stays(root, relative)
-                opened[name] = open_file(base / name, relative)
+                opened[name] = shelf.file(base / name, relative)
             inside = opened[name]
             if not line.prefix and line.entries:
                 _objects(inside, name, objects)

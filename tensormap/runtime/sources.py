@@ -7,7 +7,7 @@ import resource
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tensormap.checkpoints.catalog import SourceFile
@@ -15,7 +15,6 @@ from tensormap.checkpoints.crc import combine, crc32
 from tensormap.checkpoints.descriptors import close, named
 from tensormap.checkpoints.reader import Reader
 from tensormap.checkpoints.refusal import refusal, shown
-from tensormap.checkpoints.zip_records import open_archive
 from tensormap.diagnostics import CheckpointError, Diagnostic
 
 _CHUNK = 512 << 10
@@ -116,12 +115,14 @@ class Handles:
         if self._records is not None:
             self._records.take(file, offset, buffers, self._gap)
 
-    def checked(self, file: int, offset: int, size: int) -> int:
-        """Return a file that is open, for bytes of it that are not read here: the records that hold them are whole."""
-        descriptor = self._descriptor(file)
+    def opened(self, file: int) -> int:
+        """Return a file that is open, for bytes of it that are not read here; `check` is to be asked of them."""
+        return self._descriptor(file)
+
+    def check(self, file: int, offset: int, size: int) -> None:
+        """Check the records that hold bytes which are not read here. CheckpointError: a record's bytes were damaged."""
         if self._records is not None:
             self._records.check(file, offset, offset + size, self, now=True)
-        return descriptor
 
     def unseen(self, file: int) -> int | None:
         """Return a file that is open, for bytes of it that nobody here looks at; None where there are checksums to hold them to."""
@@ -254,10 +255,9 @@ class Records:
             with self._lock:
                 waiting = sorted(self._touched - self._checked)
                 self._again = frozenset(waiting)
-                for key in waiting:
-                    self._stretches.pop(key, None)
+                known = {key: self._stretches.pop(key).known() for key in waiting if key in self._stretches}
             for file, position in waiting:
-                self._check(file, self._records[file][position], handles)
+                self._check(file, self._records[file][position], handles, known.get((file, position), ()))
                 with self._lock:
                     self._checked.add((file, position))
 
@@ -284,14 +284,28 @@ class Records:
             self._compare(file, name, found[2], expected)
             self._checked.add(key)
 
-    def _check(self, file: int, record: tuple[int, int, int, str], handles: Handles) -> None:
+    def _check(
+        self,
+        file: int,
+        record: tuple[int, int, int, str],
+        handles: Handles,
+        known: Iterable[tuple[int, int, int]] = (),
+    ) -> None:
+        """Check a record by reading it, but for stretches that are `known`: (first byte, end, crc32), by position."""
         start, size, expected, name = record
         buffer = memoryview(bytearray(min(size, _CHUNK)))
-        crc = 0
-        for offset in range(0, size, _CHUNK):
-            piece = buffer[: size - offset]
-            handles.read(file, start + offset, piece)
-            crc = crc32(piece, crc)
+        crc, done = 0, start
+        for low, high, of_stretch in (*known, (start + size, start + size, 0)):
+            if low < done:
+                continue
+            while done < low:
+                piece = buffer[: low - done]
+                handles.read(file, done, piece)
+                crc = crc32(piece, crc)
+                done += len(piece)
+            if high > low and combine is not None:
+                crc = combine(crc, of_stretch, high - low)
+                done = high
         self._compare(file, name, crc, expected)
 
     def _compare(self, file: int, name: str, crc: int, expected: int) -> None:
@@ -330,11 +344,17 @@ class _Stretches:
         self._starts[high] = low
         return low, high, crc
 
+    def known(self) -> list[tuple[int, int, int]]:
+        """Return the stretches, by position."""
+        return sorted((low, high, crc) for low, (high, crc) in self._ends.items())
+
 
 def _zip_records(path: str, name: str) -> list[tuple[int, int, int, str]]:
     """Return a zip's records as (first byte, size, crc32, name), by position; nothing for other files."""
     with Reader(Path(path), name) as file:
         if file.head(4) != b"PK\x03\x04":
             return []
+        from tensormap.checkpoints.zip_records import open_archive
+
         records = open_archive(file).records
     return sorted((each.start, each.size, each.crc, name) for name, each in records.items())

@@ -131,8 +131,10 @@ class Yard:
         for extent in extents:
             first = end = extent.low
             if may_fit(extent.start, extent.low, extent.size):
-                source = worker.painter.handles.checked(extent.file, extent.start, extent.size)
-                first, end = writing.share(self._clones, source, extent)
+                handles = worker.painter.handles
+                first, end = writing.share(self._clones, handles.opened(extent.file), extent)
+                if first < end:
+                    handles.check(extent.file, extent.start + first - extent.low, end - first)
                 worker.bytes_done += end - first
                 worker.bytes_shared += end - first
             self._carry(writing, _between(extent, extent.low, first), worker)

@@ -149,7 +149,7 @@ def test_a_source_that_ends_too_early_is_found(tmp_path, system):
 
 
 @pytest.mark.parametrize("trust", [False, True])
-def test_damaged_records_are_found_before_they_are_shared(tmp_path, system, monkeypatch, trust):
+def test_damaged_records_that_are_shared_are_found_before_anything_is_published(tmp_path, system, monkeypatch, trust):
     monkeypatch.setattr(clones, "WORTH", 1)
     monkeypatch.setattr(clones, "BLOCK", 1)
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: os.statvfs_result((1,) * 10))
@@ -162,7 +162,9 @@ def test_damaged_records_are_found_before_they_are_shared(tmp_path, system, monk
         with pytest.raises(CheckpointError) as caught:
             run(plan, tmp_path / "target", tile=8)
         assert caught.value.diagnostics[0].slug == "record-damaged"
-        assert system.shared == 0
+        assert system.shared > 0
+        assert not (tmp_path / "target").exists()
+        assert [each.name for each in tmp_path.iterdir()] == [bench.root.name]
 
 
 def test_files_that_are_copied_whole_are_shared(tmp_path, system):
