@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,13 @@ def scale(folder: Path, count: int) -> Iterator[list[object]]:
     tensors = [(name, dtype, shape) for name, (dtype, shape) in published.tensors.items()]
     sparse(folder / "deepseek-v3", tensors, 163, dict(published.config))
     yield from _planned("DeepSeek-V3, fp8", folder / "deepseek-v3", 163, "deepseek_v3/fp8", "bf16", count)
-    for label, (layers, experts) in MIXTURES.items():
+    yield from mixtures(folder, MIXTURES, count)
+
+
+def mixtures(folder: Path, labels: Iterable[str], count: int) -> Iterator[list[object]]:
+    """Yield the lines of mixtures: their experts fused, and every tensor renamed."""
+    for label in labels:
+        layers, experts = MIXTURES[label]
         place = folder / f"mixture-{label}"
         described, config = mixture(layers, experts)
         shards = max(1, len(described) // 600)

@@ -32,10 +32,10 @@ Array = NDArray[Any]
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]
 
 DIRECT = 16 << 10  # runs of this many bytes are read straight to their place
-BLOCK = (256, 256)  # elements of a transposed block along the source's fastest axis, and along the target's
+BLOCK = (512, 256)  # elements of a transposed block along the source's fastest axis, and along the target's
 LINE = 64  # bytes of a line of the processor's cache
 CROWDED = 4 * LINE  # rows that are multiples of this apart fill at most a quarter of the cache
-SPREAD = 1 << 20  # bytes that may be held to spread them
+SPREAD = 2 << 20  # bytes that may be held to spread them
 
 
 class Renderer:
