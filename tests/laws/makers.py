@@ -50,29 +50,13 @@ def _published() -> Iterator[Header]:
 
 def _flux() -> Iterator[Header]:
     for guidance in (True, False):
-        model = peer("diffusers").FluxTransformer2DModel(
-            in_channels=8,
-            num_layers=2,
-            num_single_layers=11,
-            attention_head_dim=32,
-            num_attention_heads=2,
-            joint_attention_dim=20,
-            pooled_projection_dim=12,
-            guidance_embeds=guidance,
-            axes_dims_rope=(4, 14, 14),
-        )
+        model = test_diffusion.flux(guidance=guidance)
         yield _saved(f"flux-bfl-{'embedded' if guidance else 'none'}", "flux/bfl", "bfl", {}, model)
 
 
 def _autoencoders() -> Iterator[Header]:
     for channels in ([8, 12, 12, 20], [8, 8, 16]):
-        model = peer("diffusers").AutoencoderKL(
-            down_block_types=["DownEncoderBlock2D"] * len(channels),
-            up_block_types=["UpDecoderBlock2D"] * len(channels),
-            block_out_channels=channels,
-            layers_per_block=2,
-            norm_num_groups=4,
-        )
+        model = test_diffusion.autoencoder(channels)
         back = {"channels": channels, "groups": 4}
         yield _saved(f"vae-ldm-{len(channels)}-levels", "vae/ldm", "ldm", back, model)
 

@@ -32,11 +32,9 @@ def assert_equal(actual: Tensors, expected: Tensors) -> None:
         assert torch.equal(actual[name], tensor), name
 
 
-@pytest.mark.parametrize("guidance", ["embedded", "none"])
-def test_flux(guidance: str, tmp_path: Path) -> None:
-    diffusers, utils = peer("diffusers"), peer("diffusers.loaders.single_file_utils")
-    torch.manual_seed(0)
-    model = diffusers.FluxTransformer2DModel(
+def flux(*, guidance: bool) -> Any:
+    """Make a small FLUX, with a guidance that it embeds or without."""
+    return peer("diffusers").FluxTransformer2DModel(
         in_channels=8,
         num_layers=2,
         num_single_layers=11,
@@ -44,9 +42,27 @@ def test_flux(guidance: str, tmp_path: Path) -> None:
         num_attention_heads=2,
         joint_attention_dim=20,
         pooled_projection_dim=12,
-        guidance_embeds=guidance == "embedded",
+        guidance_embeds=guidance,
         axes_dims_rope=(4, 14, 14),
     )
+
+
+def autoencoder(channels: list[int]) -> Any:
+    """Make a small autoencoder with a level for each number of channels."""
+    return peer("diffusers").AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * len(channels),
+        up_block_types=["UpDecoderBlock2D"] * len(channels),
+        block_out_channels=channels,
+        layers_per_block=2,
+        norm_num_groups=4,
+    )
+
+
+@pytest.mark.parametrize("guidance", ["embedded", "none"])
+def test_flux(guidance: str, tmp_path: Path) -> None:
+    diffusers, utils = peer("diffusers"), peer("diffusers.loaders.single_file_utils")
+    torch.manual_seed(0)
+    model = flux(guidance=guidance == "embedded")
     original, returned, folder = there_and_back(model, "flux/bfl", "bfl", tmp_path)
     assert_equal(returned, model.state_dict())
     twin = diffusers.FluxTransformer2DModel.from_pretrained(folder)
@@ -67,13 +83,7 @@ def test_flux(guidance: str, tmp_path: Path) -> None:
 def test_autoencoder(channels: list[int], tmp_path: Path) -> None:
     diffusers, utils = peer("diffusers"), peer("diffusers.loaders.single_file_utils")
     torch.manual_seed(0)
-    model = diffusers.AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * len(channels),
-        up_block_types=["UpDecoderBlock2D"] * len(channels),
-        block_out_channels=channels,
-        layers_per_block=2,
-        norm_num_groups=4,
-    ).eval()
+    model = autoencoder(channels).eval()
     original, returned, folder = there_and_back(model, "vae/ldm", "ldm", tmp_path, channels=channels, groups=4)
     assert_equal(returned, model.state_dict())
     assert_equal(utils.convert_ldm_vae_checkpoint(dict(original), dict(model.config)), model.state_dict())
