@@ -68,6 +68,15 @@ def contiguous_run(sizes: Sequence[int], strides: Sequence[int], item: int) -> i
     return run
 
 
+def common_run(sizes: Sequence[int], regions: Sequence[Sequence[int]], item: int) -> tuple[int, int]:
+    """Return how many of the first axes are left, and how many bytes of the others lie side by side in every region."""
+    axis, run = len(sizes), item
+    while axis and (sizes[axis - 1] == 1 or all(strides[axis - 1] == run for strides in regions)):
+        axis -= 1
+        run *= sizes[axis]
+    return axis, run
+
+
 def clip(
     sizes: tuple[int, ...], strides: tuple[int, ...], item: int, offset: int, low: int, high: int
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tensormap.checkpoints.refusal import shown
 from tensormap.runtime import arithmetic, generators
+from tensormap.runtime.boxes import common_run
 from tensormap.runtime.buffers import Buffer, Limits
 from tensormap.runtime.calling import Results
 from tensormap.runtime.casts import cast_into, numpy_dtype, raw_dtype
@@ -176,11 +177,7 @@ class Renderer:
     ) -> bool:
         """Read runs that are long on both sides straight to their places; say whether they are."""
         place = part.places[0]
-        run = part.item
-        axis = len(sizes)
-        while axis and (sizes[axis - 1] == 1 or strides[axis - 1] == run == place.strides[axis - 1]):
-            axis -= 1
-            run *= sizes[axis]
+        axis, run = common_run(sizes, (strides, place.strides), part.item)
         if axis and run < DIRECT:
             return False
         begin = place.offset + sum(start * stride for start, stride in zip(starts, place.strides, strict=True))

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 from tensormap.checkpoints.catalog import Piece
 from tensormap.dtypes import BY_NAME
 from tensormap.lowering.plan import Copy, Input, Output, Step
-from tensormap.runtime.boxes import contiguous_run, is_contiguous, starts_of
+from tensormap.runtime.boxes import common_run, contiguous_run, is_contiguous, starts_of
 from tensormap.runtime.buffers import Limits
 from tensormap.runtime.parts import Extent, Part, Place, prepare
 from tensormap.runtime.windows import GAP, window
@@ -358,10 +358,7 @@ def _moves(part: Part) -> Moves | None:
     if not part.moves_bytes or part.places[0].encoded is not None:
         return None
     place = part.places[0]
-    run, axis = part.item, len(part.sizes)
-    while axis and part.strides[axis - 1] == run == place.strides[axis - 1]:
-        axis -= 1
-        run *= part.sizes[axis]
+    axis, run = common_run(part.sizes, (part.strides, place.strides), part.item)
     if axis and run < STRETCH:
         return None
     axes = zip(part.sizes[:axis], place.strides[:axis], part.strides[:axis], strict=True)
