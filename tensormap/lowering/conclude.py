@@ -7,6 +7,7 @@ from collections.abc import Mapping as Map
 from itertools import islice, product
 from typing import Any
 
+from tensormap.checkpoints.refusal import shown
 from tensormap.diagnostics import CheckpointError, Diagnostic, Label, MappingError
 from tensormap.language import mapping as m
 from tensormap.language import syntax
@@ -71,7 +72,7 @@ def _unknown(state: State) -> Diagnostic:
         "wrong-model",
         f"no tensor of the source has a name that `{state.mapping.name}` knows as {here}",
         (Label(forms[near].span, "the nearest rule"),) if near else (),
-        (f"the first of them is `{first}`",),
+        (f"the first of them is {shown(first)}",),
         (f"there are names of {there}: convert it with `--to {here}`",) if backwards else (),
     )
 
