@@ -80,7 +80,7 @@ bench: $(VENV) ## measure all beside cp, the naive script and libraries that are
 bench-peers: $(PEERS) ## add the libraries that only `bench` runs
 	$(PEERS_BIN)/python $(PIP) --no-deps $(COMPETITORS)
 
-gate: $(VENV) ## see that memory, CPU time and wall time are not far from what they were
+gate: $(VENV) ## see that memory, CPU time, imports and wall time are not far from what they were
 	$(BIN)/python -m benchmarks --gate
 
 torture: $(VENV) ## kills, full disks, long fuzzing
