@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tensormap.diagnostics import CheckpointError
 from tensormap.runtime.buffers import Buffer, Limits
 from tensormap.runtime.calling import Results
 from tensormap.runtime.paint import Painter
 from tensormap.runtime.sources import Handles, Records, Sources, handle_limit
+
+_OF_VALUES = ("not-equal", "value-out-of-range")  # what damaged bytes look like to who reads them
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Worker:
 @contextmanager
 def hire(sources: Sources, limits: Limits, count: int, *, trust_crc: bool, late: bool = True) -> Iterator[list[Worker]]:
     """Give `count` workers, whose files are closed at the end. The records of zips are checked by then, and without `late` before
-    any of their bytes is given out. CheckpointError: one was damaged.
+    any of their bytes is given out. CheckpointError: one was damaged; that is said in place of what looks wrong because of it.
     """
     records = None if trust_crc else Records(sources, late=late)
     most = handle_limit(count)
@@ -61,6 +64,10 @@ def hire(sources: Sources, limits: Limits, count: int, *, trust_crc: bool, late:
     try:
         yield staff
         staff[0].painter.handles.settle()
+    except CheckpointError as error:
+        if error.diagnostics[0].slug in _OF_VALUES:
+            staff[0].painter.handles.settle()
+        raise
     finally:
         for worker in staff:
             worker.painter.handles.close()

@@ -412,7 +412,7 @@ def zipped(bench: Bench, *, damage: bool) -> Plan:
     data = bytearray(path.read_bytes())
     start = data.index(bytes(range(100)))
     if damage:
-        data[start + 99] ^= 1
+        data[start + 99] ^= 128
         path.write_bytes(data)
     status = path.stat()
     bench.files.append(SourceFile("a.pt", status.st_size, status.st_mtime_ns, ""))
@@ -427,6 +427,29 @@ def test_damaged_records_are_found(bench):
     assert slug(caught) == "record-damaged"
     assert "data/0" in caught.value.diagnostics[0].message
     assert not target_of(bench).exists()
+
+
+@pytest.mark.parametrize(("trust", "said"), [(False, "record-damaged"), (True, "not-equal")])
+def test_copies_that_differ_because_one_is_damaged_are_said_to_be_damaged(bench, trust, said):
+    zipped(bench, damage=True)
+    (other,) = bench.source("b.bin", {"whole": np.arange(100, dtype=np.uint8)})
+    bench.inputs[0] = bench.inputs[0]._replace(shape=(100,))
+    bench.verifications.append(Verify((100,), (whole(0, (100,)),), SAME, whole(other, (100,)), "x.tmap:1"))
+    with pytest.raises(CheckpointError) as caught:
+        run(bench.plan(), target_of(bench), trust_crc=trust)
+    assert slug(caught) == said
+
+
+@pytest.mark.parametrize(("trust", "said"), [(False, "record-damaged"), (True, "value-out-of-range")])
+def test_values_that_do_not_fit_because_they_are_damaged_are_said_to_be_damaged(bench, trust, said):
+    zipped(bench, damage=True)  # 99 became 227
+    bench.inputs[0] = bench.inputs[0]._replace(shape=(100,))
+    bench.outputs.clear()
+    cast = Compute((100,), (whole(0, (100,)),), SAME, whole(0, (100,)))
+    bench.output("out.bin", [("w", "int8", (100,))], [cast])
+    with pytest.raises(CheckpointError) as caught:
+        run(bench.plan(), target_of(bench), trust_crc=trust)
+    assert slug(caught) == said
 
 
 @pytest.mark.parametrize(("damage", "trust"), [(False, False), (True, True)])
