@@ -7,13 +7,14 @@ every other dimension, index and let of the included file is its own and is mark
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tensormap.diagnostics import MARK, Diagnostic, Label
 from tensormap.language import syntax
 from tensormap.language.functions import GENERATORS
 from tensormap.language.parser import parse_template
+from tensormap.suggest import did_you_mean
 
 GIVEN = ("true", "false", "none", "_", "dtype")
 """Names that mean the same everywhere: `dtype` is what most tensors are written as."""
@@ -59,7 +60,22 @@ def include(tree: syntax.File, use: syntax.Use, number: int) -> Included:
         if not isinstance(each, syntax.Header | syntax.Side)
         and not (isinstance(each, syntax.Let | syntax.Index | syntax.Param) and each.name in bound)
     )
+    rename.met.update(
+        each.name for each in tree.statements if isinstance(each, syntax.Let | syntax.Index | syntax.Param)
+    )
+    found.extend(_unmet(each, use, rename.met) for each in use.bindings if each.name in bound.keys() - rename.met)
     return Included(syntax.Scope((clause,), (*lets, *body), span=use.span), tuple(found))
+
+
+def _unmet(binding: syntax.Binding, use: syntax.Use, met: set[str]) -> Diagnostic:
+    """Report a binding of a name that the included file does not have: it would bind nothing."""
+    near = did_you_mean(binding.name, sorted(met))
+    return Diagnostic(
+        "bad-binding",
+        f"`{use.path}` has no name `{binding.name}`",
+        (Label(binding.span, "bound here"),),
+        help=(f"did you mean `{near}`?",) if near else (),
+    )
 
 
 def _params(statements: tuple[syntax.Statement, ...]) -> frozenset[str]:
@@ -78,10 +94,12 @@ class _Rename:
     bound: dict[str, str]
     kept: frozenset[str]
     mark: str
+    met: set[str] = field(default_factory=set)  # every name that was come upon
 
     def name(self, text: str) -> str:
         base = text.rstrip("'")
         primes = text[len(base) :]
+        self.met.add(base)
         if base in self.bound:
             return self.bound[base] + primes
         if base in self.kept or base in GIVEN or "." in base:
@@ -107,7 +125,7 @@ class _Rename:
             case syntax.Tensor(template=syntax.Template(parts=(str() as text,), quoted=False), layout=None) if (
                 text in self.bound
             ):
-                return replace(node, template=replace(node.template, parts=(self.bound[text],)))
+                return replace(node, template=replace(node.template, parts=(self.name(text),)))
             case syntax.Apply(function=function, arguments=arguments) if function in GENERATORS:
                 return replace(node, arguments=tuple(self.number(each) for each in arguments))
             case tuple():

@@ -64,6 +64,23 @@ def test_a_prefix_is_a_text(name: str, tmp_path: Path) -> None:
     assert found == [("bad-binding", f"`{name}` is a prefix in quotes")]
 
 
+def test_a_name_that_is_bound_is_one_that_the_file_has(tmp_path: Path) -> None:
+    found = _findings(tmp_path, 'use "layer.tmap" with m = 3, n = 2\n', layer=LAYER)
+    assert found == [("bad-binding", "`layer.tmap` has no name `m`")]
+
+
+def test_the_key_of_a_config_line_is_not_bound(tmp_path: Path) -> None:
+    layer = "config {\n    e = m <-> width\n}\nw [e] <-> v [e]\n"
+    found = _findings(tmp_path, 'use "layer.tmap" with m = 3\n', layer=layer)
+    assert found == [("bad-binding", "`layer.tmap` has no name `m`")]
+
+
+def test_a_file_may_compare_with_variants_that_its_includer_does_not_have(tmp_path: Path) -> None:
+    using = 'param o in old, new = old\nuse "inner.tmap" with o = o\n'
+    inner = 'w [e] <-> v [e] when o == "older"\nx [e] <-> y [e] when o == "new"\n'
+    assert not _load(tmp_path, using, inner=inner).check().errors
+
+
 def test_a_file_that_includes_itself(tmp_path: Path) -> None:
     found = _findings(tmp_path, 'use "one.tmap"\n', one='use "two.tmap"\n', two='x [e] <-> y [e]\nuse "one.tmap"\n')
     assert [slug for slug, _ in found] == ["include-cycle"]
