@@ -103,5 +103,6 @@ LAWS: tuple[Callable[[m.Mapping], Iterator[Diagnostic]], ...] = (
     naming.defaults_are_variants,
     sense.says_something,
     sense.requirements_can_hold,
+    sense.comparisons_can_hold,
     sense.config_gives_values,
 )
