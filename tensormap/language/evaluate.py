@@ -176,7 +176,10 @@ def _item(expression: Item, scope: Lookup, depth: int) -> Value | Missing:
     if not isinstance(base, (list, tuple, str)) or not isinstance(key, int) or isinstance(key, bool):
         raise EvaluationError("type-mismatch", f"{arithmetic.kind(base)} has no item at {arithmetic.kind(key)}")
     if not -len(base) <= key < len(base):
-        raise EvaluationError("bad-argument", f"item {key} of {len(base)}")
+        count = f"{len(base)} item{'' if len(base) == 1 else 's'}"
+        raise EvaluationError(
+            "bad-argument", f"`{words(expression.base)}` has {count}, and none at {key}, counted from 0"
+        )
     return arithmetic.checked(base[key])
 
 

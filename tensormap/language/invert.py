@@ -100,7 +100,7 @@ def _invert_list(
     found = [_invert(item, each, scope, depth + 1) for item, each in zip(expression.items, value, strict=True)]
     written = [each for each in found if each is not None]
     if any(each[0] != written[0][0] for each in written):
-        raise _not("it holds more than one config key", expression, value)
+        raise _not("more than one name in it could have any value", expression, value)
     return written[0] if written else None
 
 
@@ -129,7 +129,7 @@ def _invert_binary(expression: Binary, value: Value, scope: Lookup, depth: int) 
     elif _is_constant(left, scope):
         unknown, constant, first = right, evaluate(left, scope), False
     else:
-        raise _not("it holds more than one config key", expression, value)
+        raise _not("more than one name in it could have any value", expression, value)
     if expression.operator in {"==", "!="} and isinstance(value, bool) and not isinstance(constant, Missing):
         if value == (expression.operator == "=="):
             return _invert(unknown, constant, scope, depth + 1)

@@ -95,6 +95,8 @@ def _formula(
             known = (*INVERSES, *ONE_WAY)
             if function in scope.externs:
                 scope.fail("wrong-arguments", f"the extern `{function}` stands alone on its side of a rule", span)
+            elif function in GENERATORS:
+                scope.fail("wrong-arguments", f"the generator `{function}` stands alone on its side of a rule", span)
             elif function not in known:
                 hint = did_you_mean(function, (*known, *GENERATORS))
                 scope.fail(

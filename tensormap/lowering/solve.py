@@ -59,6 +59,8 @@ class Contradiction:
     @property
     def message(self) -> str:
         seen, *others = (each.text for each in self.witnesses)
+        if not others and self.size.value is not None:
+            return f"a size that has to be {self.size} is {self.value}: {seen}"
         if not others:
             return f"`{self.size}` cannot be {self.value} in whole numbers: {seen}"
         if self.expected is None:
