@@ -5,6 +5,7 @@ This is the one place where a tensor is held in memory, because a function can b
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -56,6 +57,7 @@ def _call(called: Called, dtype: str, load: Callable[[Any, tuple[int, ...]], Arr
 
     function = externs.registered(called.function).function
     result = np.asarray(function(*(load(place, shape) for place, shape in called.arguments)))
+    gc.collect(1)  # what the function left may hold tensors, and Python does not look for garbage while a plan is run
     if result.shape != called.shape:
         message = (
             f"{shown(called.function)} returned shape {list(result.shape)} for {shown(called.key)}; "

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -53,6 +56,37 @@ def test_a_functions_tensor_is_written(bench, tmp_path, tile, workers):
     assert (read_tensor(plan, tmp_path / "target", 0, 0) == expected.T).all()
     assert (read_tensor(plan, tmp_path / "target", 0, 1) == expected[2]).all()
     assert calls == [(5,)]
+
+
+def test_what_a_function_leaves_behind_does_not_pile_up(bench, tmp_path):
+    class Scratch:
+        def __init__(self, held):
+            self.held = held
+            self.itself = self
+
+    left = []
+    most = []
+
+    def wasteful(x):
+        most.append(sum(each() is not None for each in left))
+        scratch = Scratch(x.copy())
+        left.append(weakref.ref(scratch))
+        return scratch.held + 1
+
+    externs.register("wasteful", wasteful)
+    sources = bench.source("a.bin", {str(k): np.full(9, k, np.int32) for k in range(6)})
+    calls = [call(bench, "wasteful", [each], "int32", (9,)) for each in sources]
+    for each in calls:
+        bench.inputs[each] = bench.inputs[each]._replace(name=f"wasteful({each})")
+    bench.output("o", [(str(k), "int32", (9,)) for k in range(6)], [rename(c, k, (9,)) for k, c in enumerate(calls)])
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        run(bench.plan(), tmp_path / "target", workers=1)
+    finally:
+        if collecting:
+            gc.enable()
+    assert most == [0] * 6
 
 
 def test_calls_of_calls_scalars_and_transposed_arguments(bench):
