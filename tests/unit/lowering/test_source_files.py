@@ -10,6 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import tensormap
+from tensormap.checkpoints import safetensors
+from tensormap.checkpoints.catalog import OpenFile
 from tensormap.diagnostics import CheckpointError
 
 RANKS = """
@@ -72,6 +74,29 @@ def test_ranks_are_put_together_in_order_of_their_numbers(tmp_path: Path) -> Non
         f"rank{rank}.safetensors" for rank in range(11)
     )
     assert load_file(tmp_path / "back" / "rank10.safetensors")["w"].tolist() == [[10] * 3] * 2
+
+
+def test_a_file_is_opened_once_for_both_sides_and_anew_for_another_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    whole = safetensors.open_file
+
+    def counted(path: Path, relative: str) -> OpenFile:
+        opened.append(relative)
+        return whole(path, relative)
+
+    monkeypatch.setattr(safetensors, "open_file", counted)
+    for rank in range(3):
+        _save(tmp_path / "a" / f"rank{rank}.safetensors", w=rank)
+    names = [f"rank{rank}.safetensors" for rank in range(3)]
+    mapping = tensormap.loads(RANKS)
+    assert tensormap.plan(mapping, tmp_path / "a").steps.side == "b"  # found by looking at the files as either side
+    assert sorted(opened) == names
+    save_file({"w": np.zeros((2, 5), np.float32)}, tmp_path / "a" / "rank2.safetensors")
+    with pytest.raises(CheckpointError):
+        tensormap.plan(mapping, tmp_path / "a")
+    assert sorted(opened) == sorted(names * 2)
 
 
 def test_other_files_are_left_alone(tmp_path: Path) -> None:

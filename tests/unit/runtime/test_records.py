@@ -102,6 +102,20 @@ def test_a_record_that_is_read_once_is_read_once(tmp_path: Path) -> None:
     handles.close()
 
 
+@pytest.mark.skipif(combine is None, reason="ISA-L is not installed: records are read whole")
+@pytest.mark.parametrize("reads", [[(0, SIZE - 1)], [(1, SIZE)], [(700, 900), (2000, 4000), (10, 650), (900, 1000)]])
+def test_only_what_the_reads_left_out_of_a_record_is_read_for_its_checksum(
+    tmp_path: Path, reads: list[tuple[int, int]]
+) -> None:
+    file, places = archive(tmp_path)
+    handles = Handles(file, 4, Records(file, late=True))
+    for low, high in reads:
+        handles.read(0, places[1][0] + low, memoryview(bytearray(high - low)))
+    handles.settle()
+    assert handles.bytes_read == SIZE
+    handles.close()
+
+
 def test_what_was_read_over_between_two_pieces_is_no_part_of_a_record(tmp_path: Path) -> None:
     file, places = archive(tmp_path)
     handles = Handles(file, 4, Records(file, late=True))
