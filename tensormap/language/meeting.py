@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tensormap.diagnostics import Diagnostic, Label, Span
 from tensormap.language import mapping as m
 from tensormap.language import syntax
-from tensormap.language.names import NumberHole, Shape, Template, shapes
+from tensormap.language.names import NumberHole, Shape, Template, apart, shapes
 from tensormap.language.polynomial import Polynomial
 from tensormap.language.printer import print_expression
 
@@ -165,7 +165,7 @@ def _compare(one: _Use, other: _Use, mapping: m.Mapping) -> bool | None:
         return True
     same = True
     for a, b in zip(one.shape.slots, other.shape.slots, strict=True):
-        if _disjoint(a, b, mapping):
+        if _disjoint(a, b, mapping) or apart(a, b):
             return True
         same = same and _equal(a, b)
     if not same:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import gcd
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -146,6 +147,24 @@ def shapes(template: Template) -> Iterator[Shape]:
             slots.extend(numbers(piece))
             text.append(_blank(piece))
         yield Shape("".join(text), tuple(position.items()), tuple(slots))
+
+
+def apart(one: int | NumberHole, other: int | NumberHole) -> bool:
+    """Say whether two slots never hold the same number, by what their numbers leave when divided: `{2*i}` and `{2*i + 1}`."""
+    steps: list[int] = []
+    offsets = []
+    for slot in (one, other):
+        if isinstance(slot, int):
+            offsets.append(Polynomial.number(slot))
+            continue
+        if slot.ragged:
+            return False
+        offsets.append(slot.offset)
+        steps.extend(coefficient for _, stride in slot.parts for _, coefficient in stride.terms)
+    between = dict((offsets[0] - offsets[1]).terms)
+    fixed = between.pop((), 0)
+    step = gcd(*steps, *between.values())
+    return fixed % step != 0 if step else fixed != 0
 
 
 def formatter(

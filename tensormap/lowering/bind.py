@@ -17,7 +17,7 @@ from tensormap.language.layout import atoms
 from tensormap.language.names import NumberHole
 from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import evidence
-from tensormap.lowering.conclude import conclude
+from tensormap.lowering.conclude import conclude, idle
 from tensormap.lowering.interpretation import interpret
 from tensormap.lowering.known import Known
 from tensormap.lowering.matching import Names
@@ -37,7 +37,7 @@ class Bound:
     catalog: Catalog
     names: Names
     known: Known
-    rules: tuple[m.Rule, ...]  # those whose conditions hold, apart from conditions on positions
+    rules: tuple[m.Rule, ...]  # those with something to do whose conditions hold, apart from conditions on positions
     config: Map[str, Any]
     config_name: str
     notes: tuple[str, ...] = ()
@@ -67,7 +67,8 @@ def bind(
     while _step(state, config, config_name):
         pass
     conclude(state)
-    rules = tuple(rule for rule in mapping.rules if active(rule.guards, state.known) is not False)
+    held = (rule for rule in mapping.rules if active(rule.guards, state.known) is not False)
+    rules = tuple(rule for rule in held if not idle(rule, state))
     refuse_endless(mapping, rules, state.known, catalog)
     return Bound(mapping, catalog, names, state.known, rules, config, config_name, tuple(map(unmarked, state.notes)))
 

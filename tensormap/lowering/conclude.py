@@ -193,7 +193,7 @@ def _open(state: State) -> dict[str, m.Rule]:
     for rule in state.mapping.rules:
         if active(rule.guards, state.known) is False or (rule.optional and not _present(rule, state)):
             continue
-        if not any(term.tensors for term in rule.right) and not _present(rule, state):
+        if idle(rule, state) or (not any(term.tensors for term in rule.right) and not _present(rule, state)):
             continue
         for term in (*rule.left, *rule.right):
             layouts = [tensor.layout for tensor in term.tensors]
@@ -237,6 +237,11 @@ def _present(rule: m.Rule, state: State) -> bool:
                     if state.names.groups.get(shape.text):
                         return True
     return False
+
+
+def idle(rule: m.Rule, state: State) -> bool:
+    """Say whether a rule for the other direction has nothing here that it would write there: no size of it matters."""
+    return rule.arrow == "<-" and not _present(rule, state)
 
 
 def _is_absent(rule: m.Rule, state: State) -> bool:

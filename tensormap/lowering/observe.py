@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Map
 from typing import Any
 
@@ -12,7 +12,7 @@ from tensormap.language import syntax
 from tensormap.language.expressions import Missing
 from tensormap.language.layout import Node, Rest, atoms
 from tensormap.language.layout import size as axis_size
-from tensormap.language.names import NumberHole, Shape, numbers, shapes
+from tensormap.language.names import NumberHole, Shape, apart, numbers, shapes
 from tensormap.language.polynomial import Polynomial
 from tensormap.lowering import evidence, generator_shapes
 from tensormap.lowering.matching import Entry, fits, positions, reader
@@ -259,13 +259,12 @@ def read_ranges(state: State) -> bool:
                 index = state.mapping.indices[name]
                 if index.of is not None:
                     changed |= _ragged_range(index, use.shape, state.names.entries(text), state)
-            others = [
-                other for other in group if not _same_slots(other.shape, use.shape) and _rivals(other, use, state)
-            ]
+            unlike = [other for other in group if not _same_slots(other.shape, use.shape)]
+            others = [each for each in unlike if _rivals(each, use, state) and not _apart(each.shape, use.shape.slots)]
             if any(known.count(index) is None for other in others for index in other.template.indices):
                 continue
 
-            last = _last(use, others, state)
+            last = _last(use, others, state, alone=not unlike)
             if last is not None:
                 state.equations.extend(evidence.from_names(use.shape, last, known, use.tensor.span))
     if len(state.equations) > before:
@@ -274,18 +273,27 @@ def read_ranges(state: State) -> bool:
     return changed
 
 
-def _last(use: Use, others: list[Use], state: State) -> Callable[[int], Entry] | None:
-    """Return the function to a name with the largest k-th number, of those that only this use can mean; None if there are none."""
+def _last(use: Use, others: list[Use], state: State, *, alone: bool) -> Callable[[int], Entry] | None:
+    """Return the function to a name with the largest k-th number, of those that only this use can mean; None if there are none.
+    `alone`: no use of the mapping has names that look like these.
+    """
     known, text = state.known, use.shape.text
-    if not others and all(isinstance(slot, NumberHole) and slot.parts for slot in use.shape.slots):
+    if alone and all(isinstance(slot, NumberHole) and slot.parts for slot in use.shape.slots):
         return lambda k: state.names.lasts(text)[k]
     readers = [reader(other.shape, known.size, known.count) for other in others]
     own = [
         entry
         for entry in state.names.entries(text)
-        if fits(use.shape, entry.numbers, known.size) and all(read(entry.numbers) is None for read in readers)
+        if fits(use.shape, entry.numbers, known.size)
+        and not _apart(use.shape, entry.numbers)
+        and all(read(entry.numbers) is None for read in readers)
     ]
     return (lambda k: max(own, key=lambda entry: entry.numbers[k])) if own else None
+
+
+def _apart(shape: Shape, other: Sequence[int | NumberHole]) -> bool:
+    """Say whether what divides the numbers of a shape keeps it apart from numbers, or from another shape's."""
+    return any(map(apart, shape.slots, other))
 
 
 def _largest(equations: list[Equation]) -> list[Equation]:

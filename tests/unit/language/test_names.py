@@ -14,6 +14,7 @@ from tensormap.language.names import (
     NumberHole,
     Template,
     WordHole,
+    apart,
     formatter,
     glob,
     hole_value,
@@ -150,3 +151,38 @@ def test_what_is_written_is_read_back() -> None:
 def test_templates(template: Template, virtual: bool, text: str) -> None:  # noqa: FBT001
     assert template.virtual is virtual
     assert str(template) == text
+
+
+def _every(offset: Polynomial | int, **strides: Polynomial | int) -> NumberHole:
+    def size(value: Polynomial | int) -> Polynomial:
+        return Polynomial.number(value) if isinstance(value, int) else value
+
+    return NumberHole(size(offset), tuple((name, size(stride)) for name, stride in strides.items()))
+
+
+N = Polynomial.dimension("n")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (_every(0, i=2), _every(1, j=2), True),
+        (_every(0, i=2), _every(4, j=2), False),
+        (_every(0, i=2), _every(1, j=3), False),
+        (_every(0, i=4), _every(2, j=6), False),
+        (_every(0, i=4), _every(3, j=6), True),
+        (_every(0, i=6, j=4), 3, True),
+        (_every(0, i=2), 8, False),
+        (3, 4, True),
+        (3, 3, False),
+        (_every(N), 3, False),
+        (_every(N + Polynomial.number(1)), _every(N), True),
+        (_every(N * Polynomial.number(2), i=2), 3, True),
+        (_every(N, i=2), 3, False),
+        (_every(0, i=N * Polynomial.number(2)), 3, True),
+        (_every(0, i=N), 3, False),
+    ],
+)
+def test_numbers_that_division_keeps_apart(one: int | NumberHole, other: int | NumberHole, expected: bool) -> None:  # noqa: FBT001
+    assert apart(one, other) is expected
+    assert apart(other, one) is expected
