@@ -20,7 +20,7 @@ from tensormap import api
 from tensormap.checkpoints.lazy import LazyCatalog
 from tensormap.diagnostics import CheckpointError, MappingError
 from tensormap.lowering.bind import bind
-from tensormap.runtime import memory
+from tensormap.runtime import execute, memory
 from tensormap.runtime.casts import numpy_dtype
 from tests import stored
 from tests.acceptance import conversions
@@ -274,11 +274,17 @@ def equations(draw):
 
 
 def on_files(mapping, tensors, to, dims):
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in").mkdir()
-        save_file(tensors, Path(folder) / "in" / "model.safetensors")
-        tensormap.apply(mapping, Path(folder) / "in", Path(folder) / "out", to=to, set=dims)
-        return read_safetensors(Path(folder) / "out")
+    """Convert as users do, and once more in the smallest of tiles: the files are the same."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in").mkdir()
+        save_file(tensors, folder / "in" / "model.safetensors")
+        plan = tensormap.plan(mapping, folder / "in", to=to, set=dims)
+        tensormap.apply(plan, folder / "out")
+        execute.run(plan.steps, folder / "tiles", tile=1, workers=3, sync=False)
+        files, others = ({each.name: each.read_bytes() for each in (folder / at).iterdir()} for at in ("out", "tiles"))
+        assert files == others
+        return read_safetensors(folder / "out")
 
 
 def assert_same(actual, expected):
