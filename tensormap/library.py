@@ -11,6 +11,7 @@ from tensormap.suggest import did_you_mean
 
 SUFFIX = ".tmap"
 LONGEST = 1 << 20  # bytes of a mapping file
+_SHOWN = 8  # mappings of a family, where one is asked for that there is not
 
 
 def bundled() -> dict[str, Path]:
@@ -31,12 +32,14 @@ def find(name: str | Path) -> tuple[str, Source]:
     if short in known:
         return short, Source(f"{short}{SUFFIX}", _decode(known[short].read_bytes(), short))
     hint = did_you_mean(short, tuple(known))
+    family = [f"`{each}`" for each in known if each.startswith(short.partition("/")[0] + "/")][:_SHOWN]
+    others = f"of `{short.partition('/')[0]}` there are {', '.join(family)}" if family else ""
     raise MappingError(
         Diagnostic(
             "unknown-mapping",
             f"there is no mapping `{text}`",
             notes=("it is neither a file nor one of the mappings that `tensormap list` shows",),
-            help=(f"did you mean `{hint}`?",) if hint else (),
+            help=(f"did you mean `{hint}`?",) if hint else (others,) if others else (),
         )
     )
 

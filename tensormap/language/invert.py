@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from types import MappingProxyType
 
-from tensormap.diagnostics import MappingError
+from tensormap.diagnostics import Diagnostic, Label, MappingError
 from tensormap.language import arithmetic
 from tensormap.language.arithmetic import Value
 from tensormap.language.evaluate import (
@@ -24,6 +25,8 @@ from tensormap.language.evaluate import (
     words,
 )
 from tensormap.language.syntax import Binary, Call, Expression, List, Name, Unary
+
+_DASHED = re.compile(r"[A-Za-z_][\w.]*(-[A-Za-z_][\w.]*)+")
 
 _CLOSE = 2.0**-50
 _NOTHING: Mapping[str, Value] = MappingProxyType({})
@@ -129,7 +132,7 @@ def _invert_binary(expression: Binary, value: Value, scope: Lookup, depth: int) 
     elif _is_constant(left, scope):
         unknown, constant, first = right, evaluate(left, scope), False
     else:
-        raise _not("more than one name in it could have any value", expression, value)
+        raise _not("more than one name in it could have any value", expression, value, _dashed(expression))
     if expression.operator in {"==", "!="} and isinstance(value, bool) and not isinstance(constant, Missing):
         if value == (expression.operator == "=="):
             return _invert(unknown, constant, scope, depth + 1)
@@ -184,6 +187,12 @@ def _reads_as(read: Value | Missing, value: Value) -> bool:
     return arithmetic.same(read, value)
 
 
-def _not(why: str, expression: Expression, value: Value) -> MappingError:
+def _dashed(expression: Binary) -> str:
+    """Return what a key was meant that was written with a dash, or nothing."""
+    text = words(expression)
+    return f"`-` subtracts; in a key it is written `_`: `{text.replace('-', '_')}`" if _DASHED.fullmatch(text) else ""
+
+
+def _not(why: str, expression: Expression, value: Value, help: str = "") -> MappingError:
     message = f"`{words(expression)}` cannot be made to read as {arithmetic.show(value)}: {why}"
-    return error("not-invertible", message, expression)
+    return MappingError(Diagnostic("not-invertible", message, (Label(expression.span),), help=(help,) if help else ()))

@@ -14,7 +14,7 @@ from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language import mapping as m
 from tensormap.language import syntax
 from tensormap.language.arithmetic import same
-from tensormap.language.expressions import Missing, evaluate, invert, nested, polynomial
+from tensormap.language.expressions import Missing, evaluate, invert, keys, nested, polynomial
 from tensormap.language.expressions import names as names_in
 from tensormap.language.layout import Layout, Leaf, Rest, size
 from tensormap.language.names import NumberHole, Shape
@@ -43,7 +43,8 @@ def from_config(
     """Read one config line of the source's side."""
     if rule.left is None or rule.arrow == "<-":
         return Observed()
-    read = evaluate(rule.left, nested(config))
+    lookup = nested(config)
+    read = evaluate(rule.left, lookup)
     if isinstance(read, Missing) or rule.value is None:
         return Observed()
     shown = print_expression(rule.left)
@@ -52,10 +53,13 @@ def from_config(
         wanted = known.evaluate(rule.value)
         if isinstance(wanted, Missing) or same(wanted, read):
             return Observed()
+        read_from = keys(rule.left)
+        absent = bool(read_from) and all(isinstance(lookup(key), Missing) for key in read_from)
+        says = "says nothing, which means" if absent else "says"
         return Observed(
             finding=Diagnostic(
                 "wrong-model",
-                f"this mapping is for `{shown}` = {_show(wanted)}, and {where} says {_show(read)}",
+                f"this mapping is for `{shown}` = {_show(wanted)}, and {where} {says} {_show(read)}",
                 (Label(rule.span, "required here"),),
             )
         )
