@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tensormap.diagnostics import Diagnostic, Label, Span
 from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
-from tensormap.language.layout import REST, Atom, Block, Leaf, Sum, atoms
+from tensormap.language.layout import REST, Atom, Block, Layout, Leaf, Sum, atoms
 from tensormap.language.names import NumberHole, Template
 from tensormap.language.naming import collapsed
 from tensormap.language.pairing import Pair, TermBlock, Unpaired, block_atoms, pair
@@ -306,3 +306,43 @@ def sizes_depend_on_indices(mapping: m.Mapping) -> Iterator[Diagnostic]:
 
 def _ragged(block: TermBlock) -> list[Atom]:
     return [atom for one in block.operands for atom in one.atoms if atom.of is not None]
+
+
+def quotients_are_read(mapping: m.Mapping) -> Iterator[Diagnostic]:
+    """An axis `o/128` is read beside the whole `o`, and written only from `o/128`; no index in a name is taken so."""
+    for rule in mapping.rules:
+        indices = {index for tensor in m.stored((*rule.left, *rule.right)) for index in tensor.template.indices}
+        for here, there, written in (
+            (rule.left, rule.right, rule.arrow != "->"),
+            (rule.right, rule.left, rule.arrow != "<-"),
+        ):
+            other = {leaf for tensor in m.stored(there) for leaf in _leaves(tensor.layout)}
+            for tensor in m.stored(here):
+                for name, per in dict.fromkeys(_leaves(tensor.layout)):
+                    if per == 1:
+                        continue
+                    help: tuple[str, ...]
+                    if name in indices:
+                        message = f"`{name}` is an index in a name, and `{name}/{per}` is no part of it"
+                        help = ()
+                    elif written and there and (name, 1) in other:
+                        message = (
+                            f"`{name}/{per}` would be written from the whole `{name}`, where {per} numbers become one"
+                        )
+                        help = ("a rule that only reads it has one arrow: `w [o] * s [o/128] -> v [o]`",)
+                    else:
+                        continue
+                    yield Diagnostic("bad-layout", message, (Label(tensor.layout.span or tensor.span),), help=help)
+
+
+def _leaves(layout: Layout) -> Iterator[tuple[str, int]]:
+    """Yield the names of the axes of a layout, each with how many of its positions share an element."""
+    left = list(reversed(layout.axes))
+    while left:
+        match left.pop():
+            case Leaf(atom=atom, per=per):
+                yield atom.name, per
+            case Sum(summands=summands):
+                left.extend(factor for summand in summands for factor in summand.factors)
+            case _:
+                pass

@@ -91,6 +91,7 @@ def _virtual(rule: m.Rule) -> bool:
 LAWS: tuple[Callable[[m.Mapping], Iterator[Diagnostic]], ...] = (
     agreement.blocks_pair,
     agreement.axes_agree,
+    agreement.quotients_are_read,
     agreement.no_diagonals,
     agreement.replicas_stand_once,
     agreement.formulas_invert,
