@@ -38,6 +38,7 @@ class Numpy:
         return str(array.dtype.name)
 
     def raw(self, array: Any) -> Any:
+        array = np.asarray(array)  # a number of numpy's own is one, too
         native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
         return native.view(raw_dtype(native.dtype.itemsize)) if native.dtype.kind != "c" else native
 

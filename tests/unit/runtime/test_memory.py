@@ -733,3 +733,9 @@ def test_an_opened_checkpoint_is_read_as_it_is_asked_for(tmp_path):
     save_file({"a": rnd(2, 3)}, tmp_path / "model.safetensors")
     out = tensormap.loads("a [x y] <-> b [y x]").convert(tensormap.open(tmp_path), to="right")
     np.testing.assert_array_equal(out["b"], rnd(2, 3).T)
+
+
+@pytest.mark.parametrize("text", ["a [] <-> b []", "a <-> b", "a * 2 <-> b"])
+def test_a_number_of_numpy_is_a_tensor_without_axes(text: str) -> None:
+    found = tensormap.loads(text).convert({"a": np.float32(3)}, "right")["b"]
+    assert (found.shape, found.dtype, float(found)) == ((), np.float32, 6.0 if "*" in text else 3.0)
