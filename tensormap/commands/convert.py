@@ -192,7 +192,9 @@ def planned(ctx: click.Context, places: tuple[str, ...], plan_file: Path | None,
     if len(data) > LONGEST_PLAN:
         message = f"`{plan_file}` is longer than {LONGEST_PLAN >> 20} MiB, which no plan is"
         raise CheckpointError(Diagnostic("bad-plan", message))
-    return Plan.from_json(data.decode("utf-8", "replace")), Path(places[0])
+    text = data.decode("utf-8", "replace")
+    del data  # it may be large
+    return Plan.from_json(text), Path(places[0])
 
 
 def named(ctx: click.Context, target: str) -> None:

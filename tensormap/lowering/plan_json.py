@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import math
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, NoReturn
 
 from tensormap.diagnostics import CheckpointError, Diagnostic
@@ -26,60 +28,104 @@ from tensormap.lowering.plan import (
 from tensormap.lowering.plan_reading import VERSION, NoPlan, read
 
 _SEAL = ',"sha256":"'
+_ROWS = 1000  # of a list that are made text at once
+_PIECE = 1 << 20  # characters of a text that are read at once
 
 
 def dump(plan: Plan) -> str:
-    """Return a plan as JSON text. The bytes in it are text where they are UTF-8, else base64."""
-    value = {
+    """Return a plan as JSON text: an object whose last entry is the digest of the text without it. The bytes in it are text where
+    they are UTF-8, else base64.
+    """
+    parts = list(_parts(plan))
+    parts[-1] = parts[-1][:-1] + _seal(parts)
+    return "".join(parts)
+
+
+def sealed(text: str) -> str:
+    """Return an object as JSON text with one entry more, the last: the digest of the text without it."""
+    return text[:-1] + _seal([text])
+
+
+def _seal(parts: Iterable[str]) -> str:
+    return f'{_SEAL}{_digest(parts)}"}}'
+
+
+def digest(plan: Plan) -> str:
+    """Return the digest that `dump` would write."""
+    return _digest(_parts(plan))
+
+
+def _parts(plan: Plan) -> Iterator[str]:
+    """Yield the text piece by piece: its values would take several times its memory."""
+    head = {
         "tensormap_plan": VERSION,
         "root": plan.root,
         "mapping": plan.mapping,
         "digest": plan.digest,
         "side": plan.side,
         "sources": [[each.path, each.size, each.mtime_ns, each.header] for each in plan.sources],
-        "inputs": [_input(each) for each in plan.inputs],
-        "outputs": [_output(each) for each in plan.outputs],
-        "verifications": [
-            [
-                each.sizes,
-                list(map(_region, each.sources)),
-                _formula(each.formula),
-                _region(each.expected),
-                each.rule,
-                each.ulps,
-            ]
-            for each in plan.verifications
-        ],
+    }
+    yield _json(head)[:-1]
+    yield from _rows("inputs", map(_input, plan.inputs))
+    yield ',"outputs":['
+    for number, each in enumerate(plan.outputs):
+        yield "," if number else ""
+        yield from _output(each)
+    yield "]"
+    verifications = [
+        [
+            each.sizes,
+            list(map(_region, each.sources)),
+            _formula(each.formula),
+            _region(each.expected),
+            each.rule,
+            each.ulps,
+        ]
+        for each in plan.verifications
+    ]
+    yield from _rows("verifications", iter(verifications))
+    tail = {
         "texts": [[each.path, _bytes(each.data)] for each in plan.texts],
         "companions": [[each.source, each.path, each.size] for each in plan.companions],
         "notes": plan.notes,
     }
-    return sealed(json.dumps(value, separators=(",", ":"), allow_nan=False))
+    yield f",{_json(tail)[1:]}"
 
 
-def sealed(text: str) -> str:
-    """Return an object as JSON text with one entry more, the last: the digest of the text without it."""
-    return f'{text[:-1]}{_SEAL}{_digest(text)}"}}'
+def _output(one: OutputFile) -> Iterator[str]:
+    layout = one.layout
+    head = {
+        "path": one.path,
+        "format": one.format,
+        "size": layout.size,
+        "pieces": [[each.offset, _bytes(each.data)] for each in layout.pieces],
+    }
+    yield _json(head)[:-1]
+    yield from _rows("offsets", iter(layout.offsets))
+    yield from _rows("checksums", ([each.start, each.size, each.into] for each in layout.checksums))
+    yield from _rows("tensors", ([each.name, each.dtype, each.shape, each.offset] for each in one.tensors))
+    yield from _rows("steps", map(_step, one.steps))
+    yield "}"
+
+
+def _rows(key: str, rows: Iterator[object]) -> Iterator[str]:
+    """Yield an entry that is a list, many rows at a time."""
+    yield f',"{key}":['
+    between = ""
+    while some := list(islice(rows, _ROWS)):
+        yield between + _json(some)[1:-1]
+        between = ","
+    yield "]"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def _input(one: Input) -> list[Any]:
     made = None if one.generator is None else [one.generator.name, list(map(_number, one.generator.arguments))]
     call = None if one.call is None else [one.call.name, one.call.arguments]
     return [one.name, one.dtype, one.shape, one.file, one.offset, one.strides, made, one.encoding, call]
-
-
-def _output(one: OutputFile) -> dict[str, Any]:
-    layout = one.layout
-    return {
-        "path": one.path,
-        "format": one.format,
-        "size": layout.size,
-        "pieces": [[each.offset, _bytes(each.data)] for each in layout.pieces],
-        "offsets": layout.offsets,
-        "checksums": [[each.start, each.size, each.into] for each in layout.checksums],
-        "tensors": [[each.name, each.dtype, each.shape, each.offset] for each in one.tensors],
-        "steps": [_step(each) for each in one.steps],
-    }
 
 
 def _step(step: Step) -> list[Any]:
@@ -127,6 +173,7 @@ def load(text: str) -> Plan:
 
     The digest notices accidents and edits. Whoever means harm writes a new one, so that everything else is checked all the same.
     """
+    whole = _is_whole(text.strip())  # first, for the values take much memory
     try:
         value = json.loads(text, parse_constant=_constant, object_pairs_hook=_unique)
         if isinstance(value, dict):
@@ -139,8 +186,11 @@ def load(text: str) -> Plan:
     except ValueError as error:
         said = f"it is not JSON: {error}"
     else:
-        _check_seal(text.strip())
-        return plan
+        if whole:
+            return plan
+        message = "the plan was changed after it was made: it is not what its digest is of"
+        help_ = "make it again with `tensormap plan --save FILE`"
+        raise CheckpointError(Diagnostic("plan-changed", message, help=(help_,)))
     raise CheckpointError(
         Diagnostic(
             "bad-plan", f"this is no plan of tensormap: {said}", help=("`tensormap plan --save FILE` writes one",)
@@ -148,16 +198,20 @@ def load(text: str) -> Plan:
     )
 
 
-def _check_seal(text: str) -> None:
-    body, _, _ = text.rpartition(_SEAL)
-    if text != sealed(body + "}"):
-        message = "the plan was changed after it was made: it is not what its digest is of"
-        help_ = "make it again with `tensormap plan --save FILE`"
-        raise CheckpointError(Diagnostic("plan-changed", message, help=(help_,)))
+def _is_whole(text: str) -> bool:
+    """Tell whether a text ends with the digest of what stands before it."""
+    end = text.rfind(_SEAL)
+    if end < 0:
+        return False
+    body = (text[at : min(at + _PIECE, end)] for at in range(0, end, _PIECE))
+    return text[end:] == _seal(chain(body, ["}"]))
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _digest(parts: Iterable[str]) -> str:
+    known = hashlib.sha256()
+    for part in parts:
+        known.update(part.encode("utf-8", "surrogatepass"))
+    return known.hexdigest()
 
 
 def _constant(text: str) -> NoReturn:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -130,7 +131,7 @@ def _last(offset: int, sizes: Sequence[int], strides: Sequence[int]) -> int:
 def _read_inputs(value: Any, files: int) -> tuple[Input, ...]:
     if not isinstance(value, list):
         raise NoPlan("inputs are no list")
-    return tuple(_read_input(each, files, number) for number, each in enumerate(value))
+    return tuple(_read_input(each, files, number) for number, each in enumerate(_taken(value)))
 
 
 def _read_input(value: Any, files: int, number: int) -> Input:
@@ -301,7 +302,14 @@ def _list(value: Any, length: int, what: str) -> list[Any]:
 def _each(value: Any, what: str, read: Callable[[Any], Item]) -> tuple[Item, ...]:
     if not isinstance(value, list):
         raise NoPlan(f"{what} are no list")
-    return tuple(map(read, value))
+    return tuple(map(read, _taken(value)))
+
+
+def _taken(values: list[Any]) -> Iterator[Any]:
+    """Yield values and let go of each: those of a large plan take more memory than the plan."""
+    values.reverse()
+    while values:
+        yield values.pop()
 
 
 def _text(value: Any, what: str) -> str:
@@ -327,7 +335,13 @@ def _counts(value: Any) -> tuple[int, ...]:
         value and (set(map(type, value)) != _INTEGERS or min(value) < 0 or max(value) >= LARGEST)
     ):
         raise NoPlan("sizes, strides or offsets are no list of counts")
-    return tuple(value)
+    return _known(tuple(value))
+
+
+@lru_cache(1 << 12)
+def _known(counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Return counts as they were first seen: most tensors are like others."""
+    return counts
 
 
 def _read_number(value: Any) -> int | float:

@@ -77,7 +77,6 @@ class Record:
 
 def identify(plan: Plan, *, exact: bool = False) -> Identity:
     """Return a plan's identity, `exact` to the last step."""
-    known = plan_json.dump(replace(plan, root="", notes=())) if exact else ""
     return Identity(
         plan.mapping,
         plan.digest,
@@ -86,7 +85,7 @@ def identify(plan: Plan, *, exact: bool = False) -> Identity:
         {each.path: _fingerprint(each) for each in plan.outputs}
         | {each.path: [hashlib.sha256(each.data).hexdigest()] for each in plan.texts}
         | {each.path: [each.source, each.size] for each in plan.companions},
-        exact=hashlib.sha256(known.encode()).hexdigest() if known else "",
+        exact=plan_json.digest(replace(plan, root="", notes=())) if exact else "",
     )
 
 
