@@ -5,16 +5,15 @@ Knows how the parts fit together and nothing of how they work.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Map
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tensormap import library
 from tensormap.checkpoints.open import Shelf, open_checkpoint
+from tensormap.collection import uncollected
 from tensormap.diagnostics import CheckpointError, Diagnostic, MappingError, Source
 from tensormap.dtypes import BY_NAME, SHORT
 from tensormap.language import checks
@@ -164,7 +163,7 @@ def plan(
     MappingError: the mapping, a setting or a choice; CheckpointError: the checkpoint, or it does not fit.
     """
     held = mapping if isinstance(mapping, Mapping) else load(mapping)
-    with _no_collection():
+    with uncollected():
         return _plan(
             held,
             Path(source),
@@ -176,25 +175,6 @@ def plan(
             trust,
             align=align,
         )
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep Python from looking for garbage: a plan is a million small objects, none of them garbage, and running it makes none.
-
-    To freeze and thaw gives what was made to the oldest generation, unseen: else the next object that anyone makes would have all
-    of them looked through. Where the caller has frozen objects, these are to stay so.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            if not gc.get_freeze_count():
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 
 def _plan(
@@ -339,7 +319,7 @@ def apply(
         )
     from tensormap.runtime import execute
 
-    with _no_collection():
+    with uncollected():
         return execute.run(
             made.steps,
             Path(place),
@@ -360,7 +340,7 @@ def _apply_part(made: Plan, target: str | Path, part: tuple[int, int], **given: 
     from tensormap.runtime.divided import Part
     from tensormap.runtime.part import run_part
 
-    with _no_collection():
+    with uncollected():
         return run_part(made.steps, target, Part(*part), **given)
 
 
@@ -374,7 +354,7 @@ def finalize(
     """
     from tensormap.runtime import finalize as finishing
 
-    with _no_collection():
+    with uncollected():
         return finishing.finalize(
             target, plan=None if plan is None else plan.steps, overwrite=overwrite, checksum=checksum
         )

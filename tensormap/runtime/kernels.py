@@ -130,15 +130,16 @@ class Renderer:
         return np.ndarray(sizes, dtype, held.view, 0, strides)
 
     def _whole(self, place: Place, shape: tuple[int, ...]) -> Array:
-        """Return all of a function's argument."""
+        """Return all of a function's argument. What the function makes of it may be for several files."""
         argument: Array = np.empty(shape, numpy_dtype(place.dtype))
-        if argument.size and shape:
-            reader = Renderer(self.handles, self.limits, self.results)  # this one's windows are in use
-            for starts, sizes in reader.bounded([place], (0,) * len(shape), shape):
-                box = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
-                argument[box] = reader.gather([place], starts, sizes)[0]
-        elif argument.size:
-            argument[()] = Renderer(self.handles, self.limits, self.results).gather([place], (), ())[0]
+        with self.handles.serve(None):
+            if argument.size and shape:
+                reader = Renderer(self.handles, self.limits, self.results)  # this one's windows are in use
+                for starts, sizes in reader.bounded([place], (0,) * len(shape), shape):
+                    box = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+                    argument[box] = reader.gather([place], starts, sizes)[0]
+            elif argument.size:
+                argument[()] = Renderer(self.handles, self.limits, self.results).gather([place], (), ())[0]
         return argument
 
     def _reader(self, place: Place) -> Handles | Decoder:

@@ -8,6 +8,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tensormap.checkpoints.catalog import SourceFile
@@ -83,6 +84,7 @@ class Handles:
         self._records = records or None
         self._open: OrderedDict[int, int] = OrderedDict()
         self._gap = bytearray(0)
+        self.serving: str | None = None
         self.bytes_read = 0
 
     def close(self) -> None:
@@ -90,10 +92,21 @@ class Handles:
         while self._open:
             close(self._open.popitem()[1])
 
-    def settle(self) -> None:
-        """Check the records that were read from, as far as that is open. CheckpointError: a record's bytes were damaged."""
+    @contextmanager
+    def serve(self, target: str | None) -> Iterator[None]:
+        """Read for one target file, or for several."""
+        before, self.serving = self.serving, target
+        try:
+            yield
+        finally:
+            self.serving = before
+
+    def settle(self, serving: str | None = None) -> None:
+        """Check the records that were read from, as far as that is open: those read for one target file or for several, or all.
+        CheckpointError: a record's bytes were damaged.
+        """
         if self._records is not None:
-            self._records.settle(self)
+            self._records.settle(self, serving)
 
     def read(self, file: int, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of a file on. CheckpointError: the file ends before; OSError names the file."""
@@ -203,7 +216,7 @@ class Records:
 
     def __init__(self, sources: Sources, *, late: bool = False) -> None:
         self._late = late and combine is not None
-        self._touched: set[tuple[int, int]] = set()
+        self._touched: dict[str | None, set[tuple[int, int]]] = {}  # by the target file they were read for
         self._stretches: dict[tuple[int, int], _Stretches] = {}
         self._again: frozenset[tuple[int, int]] = frozenset()  # what is read once more, to be settled
         self._lock = threading.Lock()
@@ -234,7 +247,7 @@ class Records:
             with self._lock:
                 known = key in self._checked
                 if late:
-                    self._touched.add(key)
+                    self._touched.setdefault(handles.serving, set()).add(key)
                 else:
                     self._checked.add(key)
             if not known and not late:
@@ -249,11 +262,15 @@ class Records:
                 self._put(file, offset, offset + len(buffer), crc32(buffer))
             offset += len(buffer)
 
-    def settle(self, handles: Handles) -> None:
-        """Check what was touched and did not come together. CheckpointError: a record's bytes were damaged."""
+    def settle(self, handles: Handles, serving: str | None) -> None:
+        """Check what was touched, for one target file or for several, or all, and did not come together. CheckpointError: a
+        record's bytes were damaged.
+        """
         with self._settling:  # who comes meanwhile may need what is being checked
             with self._lock:
-                waiting = sorted(self._touched - self._checked)
+                owners = list(self._touched) if serving is None else [serving, None]
+                touched = set().union(*(self._touched.get(each, ()) for each in owners))
+                waiting = sorted(touched - self._checked)
                 self._again = frozenset(waiting)
                 known = {key: self._stretches.pop(key).known() for key in waiting if key in self._stretches}
             for file, position in waiting:

@@ -9,15 +9,14 @@ Tiles of a file never overlap, so their order does not matter. Reads nothing.
 
 from __future__ import annotations
 
-import gc
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, product
 from typing import NamedTuple, TypeAlias
 
 from tensormap.checkpoints.catalog import Piece
+from tensormap.collection import uncollected
 from tensormap.dtypes import BY_NAME
 from tensormap.lowering.plan import Copy, Input, Output, Step
 from tensormap.runtime.boxes import common_run, contiguous_run, is_contiguous, starts_of
@@ -144,7 +143,7 @@ def cut(
     limits: Limits,
 ) -> list[Work]:
     """Return the work that fills a target where `outputs[k]` starts at byte `bases[k]`, in the order of the source bytes."""
-    with _uncollected():
+    with uncollected():
         return _cut(inputs, outputs, bases, steps, pieces, limits)
 
 
@@ -174,18 +173,6 @@ def _cut(
         if piece.data:
             cutter.item(piece, solid=True)
     return sorted([*cutter.work, *cutter.clusters()], key=_source_order)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector from walking a large plan again and again while nothing becomes garbage: half the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def tensor_bytes(output: Output) -> int:

@@ -111,18 +111,22 @@ class Yard:
             if isinstance(work, Moves):
                 for extents in _loads(work):
                     writing.pending += 1
-                    yield partial(self._move, writing, extents)
+                    yield partial(self._serve, writing, partial(self._move, writing, extents))
             elif isinstance(work, Mosaic):
                 for tiles in _batches(work.tiles(), _BATCH // work.step):
                     writing.pending += 1
-                    yield partial(self._mosaic, writing, work, tiles)
+                    yield partial(self._serve, writing, partial(self._mosaic, writing, work, tiles))
             else:
                 for box in _batches(work.tiles(), 1):
                     writing.pending += 1
-                    yield partial(self._blocks, writing, work, box)
+                    yield partial(self._serve, writing, partial(self._blocks, writing, work, box))
         writing.issued = True
         if not writing.pending:
             self._filled(writing)
+
+    def _serve(self, writing: Writing, job: Job, worker: Worker) -> None:
+        with worker.painter.handles.serve(writing.output.path):
+            job(worker)
 
     def _move(self, writing: Writing, extents: list[Extent], worker: Worker) -> None:
         """Share with the source what can be shared, and copy the rest."""
@@ -210,7 +214,7 @@ class Yard:
         self._done_with(writing, lambda each: self._line.add(partial(self._hand_over, each)))
 
     def _hand_over(self, writing: Writing, worker: Worker) -> None:
-        worker.painter.handles.settle()  # before the file counts as finished
+        worker.painter.handles.settle(writing.output.path)  # before the file counts as finished
         if self._checksum:  # while its bytes are still in memory
             self._place.sums[writing.output.path] = writing.sha256(worker.scratch.reserve(_CHUNK).view)
         self._finished.put(writing)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import tensormap
+from tensormap.collection import uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +67,22 @@ def test_what_was_frozen_stays_so(checkpoint: Path) -> None:
     assert frozen
     assert gc.isenabled()
     assert abs(gc.get_freeze_count() - frozen) < frozen / 10  # some of it is given back
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_it_goes_on_when_the_last_has_ended_whatever_the_order(order: tuple[int, ...], *, was_on: bool) -> None:
+    (gc.enable if was_on else gc.disable)()
+    stacks = [ExitStack() for _ in order]
+    for each in stacks:
+        each.enter_context(uncollected())
+    for number in order:
+        assert not gc.isenabled()
+        stacks[number].close()
+    assert gc.isenabled() == was_on
+
+
+def test_an_error_ends_it() -> None:
+    with pytest.raises(KeyError), uncollected():
+        raise KeyError
+    assert gc.isenabled()

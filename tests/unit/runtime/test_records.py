@@ -116,6 +116,34 @@ def test_only_what_the_reads_left_out_of_a_record_is_read_for_its_checksum(
     handles.close()
 
 
+@pytest.mark.skipif(combine is None, reason="ISA-L is not installed: records are read whole")
+def test_a_file_that_is_finished_waits_for_what_was_read_for_it_or_for_several(tmp_path: Path) -> None:
+    file, places = archive(tmp_path, flip=7)
+    records = Records(file, late=True)
+    one, other = Handles(file, 4, records), Handles(file, 4, records)
+    start = places[1][0]  # the damaged one
+    with one.serve("a"):
+        one.read(0, places[0][0], memoryview(bytearray(10)))
+    with other.serve("b"):
+        other.read(0, start, memoryview(bytearray(10)))
+    one.settle("a")
+    with pytest.raises(CheckpointError):
+        other.settle("b")
+    fresh = Records(file, late=True)
+    one, other = Handles(file, 4, fresh), Handles(file, 4, fresh)
+    with one.serve("a"), one.serve(None):
+        one.read(0, start, memoryview(bytearray(10)))
+    with pytest.raises(CheckpointError):
+        other.settle("b")
+    last = Handles(file, 4, Records(file, late=True))
+    with last.serve("a"):
+        last.read(0, start, memoryview(bytearray(10)))
+    with pytest.raises(CheckpointError):
+        last.settle()
+    for each in (one, other, last):
+        each.close()
+
+
 def test_what_was_read_over_between_two_pieces_is_no_part_of_a_record(tmp_path: Path) -> None:
     file, places = archive(tmp_path)
     handles = Handles(file, 4, Records(file, late=True))
