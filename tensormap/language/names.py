@@ -18,12 +18,15 @@ from tensormap.diagnostics import Span
 from tensormap.language.polynomial import Polynomial
 
 _DIGITS = re.compile("[0-9]+")
+_RUNS = re.compile("([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class NumberHole:
     """A hole with a number: `offset` plus, for each index, its position times a stride. For an index in `ragged` the
     stride is the size of what stands behind it at each position, and its part is the sum over the positions before.
+    Where it stands for digits and holes side by side, `joined` are the holes, each with what its last digit counts for, and the
+    digit before its first; 0 where there is none.
     """
 
     offset: Polynomial
@@ -31,6 +34,7 @@ class NumberHole:
     ragged: tuple[str, ...] = ()
     width: int = 0
     span: Span | None = field(default=None, compare=False, repr=False)
+    joined: tuple[tuple[NumberHole, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +142,62 @@ def shapes(template: Template) -> Iterator[Shape]:
         position = dict(zip(indices, chosen, strict=True))
         text: list[str] = []
         slots: list[int | NumberHole] = []
-        for part in template.parts:
-            if isinstance(part, NumberHole):
-                slots.append(part)
-                text.append("#")
+        for run in _runs(template.parts, position):
+            if isinstance(run, str):
+                text.append(run.replace("#", "#0"))
                 continue
-            piece = part if isinstance(part, str) else part.words[position[part.index]]
-            slots.extend(numbers(piece))
-            text.append(_blank(piece))
+            joined = _joined(run)
+            text.append("#" * len(joined))
+            slots.extend(joined)
         yield Shape("".join(text), tuple(position.items()), tuple(slots))
+
+
+def _runs(parts: Sequence[Part], position: Mapping[str, int]) -> Iterator[str | list[str | NumberHole]]:
+    """Yield a template's text without digits, and between it what makes one run of digits in its names."""
+    run: list[str | NumberHole] = []
+    for part in parts:
+        if isinstance(part, NumberHole):
+            run.append(part)
+            continue
+        piece = part if isinstance(part, str) else part.words[position[part.index]]
+        for number, each in enumerate(_RUNS.split(piece)):
+            if number % 2:
+                run.append(each)
+            elif each:
+                if run:
+                    yield run
+                    run = []
+                yield each
+    if run:
+        yield run
+
+
+def _joined(run: Sequence[str | NumberHole]) -> list[int | NumberHole]:
+    """Return what the number is that literal digits and holes side by side make: `{i:02}{j:02}` is `{100 * i + j:04}`. Where one
+    of no certain width follows another, it cannot be told, and each is a number of its own, as in no name.
+    """
+    if all(isinstance(each, str) for each in run):
+        return [numbers("".join(map(str, run)))[0]]
+    if len(run) == 1 or any(isinstance(each, NumberHole) and not each.width for each in run[1:]):
+        return [numbers(each)[0] if isinstance(each, str) else each for each in run]
+    offset = Polynomial.number(0)
+    steps: dict[str, Polynomial] = {}
+    ragged: dict[str, None] = {}
+    width = 0
+    holes: list[tuple[NumberHole, int, int]] = []
+    for number, each in reversed(list(enumerate(run))):
+        place = Polynomial.number(10**width)
+        if isinstance(each, str):
+            offset += place * Polynomial.number(int(each))
+            width += len(each)
+            continue
+        holes.append((each, 10**width, 10 ** (width + each.width) if number else 0))
+        offset += place * each.offset
+        for index, stride in each.parts:
+            steps[index] = steps.get(index, Polynomial.number(0)) + place * stride
+        ragged.update(dict.fromkeys(each.ragged))
+        width += each.width
+    return [NumberHole(offset, tuple(reversed(steps.items())), tuple(ragged), width, joined=tuple(reversed(holes)))]
 
 
 def apart(one: int | NumberHole, other: int | NumberHole) -> bool:

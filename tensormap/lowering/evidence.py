@@ -5,10 +5,11 @@ Each function turns one kind of observation into equations or values; `bind` dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from tensormap.diagnostics import Diagnostic, Label
 from tensormap.language import mapping as m
@@ -162,11 +163,36 @@ def hole_total(hole: NumberHole, known: Known) -> Polynomial | None:
     return total
 
 
-def from_names(shape: Shape, last: Callable[[int], Entry], known: Known, span: Any) -> list[Equation]:
-    """Read the ranges of indices off the numbers in names. `last` returns the name with the largest k-th number."""
-    equations: list[Equation] = []
+Reading: TypeAlias = Callable[[int], int]
+"""What of a number in a name stands in one hole."""
+
+
+def _whole(number: int) -> int:
+    return number
+
+
+def _holes(shape: Shape) -> Iterator[tuple[int, NumberHole, Reading]]:
+    """Yield the holes of a shape, each with the place of its number and how it is read."""
     for k, slot in enumerate(shape.slots):
-        if not isinstance(slot, NumberHole) or not slot.parts or slot.ragged:
+        if isinstance(slot, int):
+            continue
+        if not slot.joined:
+            yield k, slot, _whole
+            continue
+        for hole, unit, above in slot.joined:
+            yield k, hole, partial(_digits, unit=unit, above=above)
+
+
+def _digits(number: int, unit: int, above: int) -> int:
+    """Return the digits from the one that counts `unit` up to the one that counts `above`, or all above where that is 0."""
+    return (number % above if above else number) // unit
+
+
+def from_names(shape: Shape, last: Callable[[int, Reading], Entry], known: Known, span: Any) -> list[Equation]:
+    """Read the ranges of indices off the numbers in names. `last` returns the name whose k-th number reads largest."""
+    equations: list[Equation] = []
+    for k, slot, read in _holes(shape):
+        if not slot.parts or slot.ragged:
             continue
         if all(known.count(index) is not None for index, _ in slot.parts):
             continue
@@ -175,9 +201,9 @@ def from_names(shape: Shape, last: Callable[[int], Entry], known: Known, span: A
         total = hole_total(slot, known)
         if total is None:
             continue
-        numbers, info = last(k)
+        numbers, info = last(k, read)
         text = f"names go up to {info.name}"
-        equations.append(Equation(total, numbers[k] + 1, Witness(text, span, NAME)))
+        equations.append(Equation(total, read(numbers[k]) + 1, Witness(text, span, NAME)))
     return equations
 
 

@@ -273,13 +273,13 @@ def read_ranges(state: State) -> bool:
     return changed
 
 
-def _last(use: Use, others: list[Use], state: State, *, alone: bool) -> Callable[[int], Entry] | None:
-    """Return the function to a name with the largest k-th number, of those that only this use can mean; None if there are none.
+def _last(use: Use, others: list[Use], state: State, *, alone: bool) -> Callable[[int, evidence.Reading], Entry] | None:
+    """Return the function to a name whose k-th number reads largest, of those that only this use can mean; None if there are none.
     `alone`: no use of the mapping has names that look like these.
     """
     known, text = state.known, use.shape.text
-    if alone and all(isinstance(slot, NumberHole) and slot.parts for slot in use.shape.slots):
-        return lambda k: state.names.lasts(text)[k]
+    if alone and all(isinstance(slot, NumberHole) and slot.parts and not slot.joined for slot in use.shape.slots):
+        return lambda k, _: state.names.lasts(text)[k]
     readers = [reader(other.shape, known.size, known.count) for other in others]
     own = [
         entry
@@ -288,7 +288,7 @@ def _last(use: Use, others: list[Use], state: State, *, alone: bool) -> Callable
         and not _apart(use.shape, entry.numbers)
         and all(read(entry.numbers) is None for read in readers)
     ]
-    return (lambda k: max(own, key=lambda entry: entry.numbers[k])) if own else None
+    return (lambda k, read: max(own, key=lambda entry: read(entry.numbers[k]))) if own else None
 
 
 def _apart(shape: Shape, other: Sequence[int | NumberHole]) -> bool:

@@ -186,3 +186,34 @@ N = Polynomial.dimension("n")
 def test_numbers_that_division_keeps_apart(one: int | NumberHole, other: int | NumberHole, expected: bool) -> None:  # noqa: FBT001
     assert apart(one, other) is expected
     assert apart(other, one) is expected
+
+
+DIGITS = st.text("0123456789", min_size=1, max_size=2)
+PADDED = st.builds(
+    lambda offset, step, index, width: NumberHole(
+        Polynomial.number(offset), ((index, Polynomial.number(step)),), (), width
+    ),
+    st.integers(0, 3),
+    st.integers(1, 3),
+    st.sampled_from("ij"),
+    st.integers(2, 4),
+)
+
+
+@given(st.lists(st.one_of(DIGITS, PADDED, st.sampled_from([".", "w#", "_"])), min_size=1, max_size=5))
+def test_digits_and_padded_holes_side_by_side_are_one_number(parts):
+    template = Template(tuple(parts))
+    write = formatter(template, {"i": 4, "j": 3}, _value, _ragged)
+    (shape,) = shapes(template)
+    for i, j in product(range(4), range(3)):
+        places = {"i": i, "j": j}
+        text, found = skeleton(write(places))
+        assert text == shape.text
+        assert found == tuple(
+            slot if isinstance(slot, int) else hole_value(slot, places, _value, _ragged) for slot in shape.slots
+        )
+
+
+def test_a_hole_of_no_certain_width_beside_digits_is_in_no_name():
+    (shape,) = shapes(Template(("w", "1", FIRST)))
+    assert shape.text == "w##"
