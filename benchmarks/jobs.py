@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 MAPPINGS = Path(__file__).parent / "mappings"
@@ -73,33 +73,32 @@ JOBS = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sources:
-    """Checkpoints of about `size` bytes in `folder`, each made when it is first asked for, in a process of its own: what this
-    one holds would count as the commands' memory.
+    """Checkpoints of about `size` bytes in `folder`, each made when it is first asked for and not there, in a process of its own:
+    what this one holds would count as the commands' memory.
     """
 
     folder: Path
     size: int
-    _made: dict[str, Path] = field(default_factory=dict)
 
     def get(self, name: str) -> Path:
         """Return the checkpoint of this name."""
-        if name not in self._made:
-            path = self.folder / name
-            match name:
-                case "fused":
-                    _run([*_apply(str(MAPPINGS / "fuse.tmap"), self.get("llama"), path), "--to", "fused"])
-                case "neox":
-                    _run([*_apply("neox/llama", self.get("llama"), path), "--set", "tp=2", "--set", "gqa=flat"])
-                case "tiny":
-                    _make("tiny", path, TINY)
-                case "experts" | "single":
-                    _make(name, path, self.size)
-                case _:
-                    _make("llama", path, self.size, name.partition("-")[2] or "bfloat16")
-            self._made[name] = path
-        return self._made[name]
+        path = self.folder / name
+        if path.exists():
+            return path
+        match name:
+            case "fused":
+                _run([*_apply(str(MAPPINGS / "fuse.tmap"), self.get("llama"), path), "--to", "fused"])
+            case "neox":
+                _run([*_apply("neox/llama", self.get("llama"), path), "--set", "tp=2", "--set", "gqa=flat"])
+            case "tiny":
+                _make("tiny", path, TINY)
+            case "experts" | "single":
+                _make(name, path, self.size)
+            case _:
+                _make("llama", path, self.size, name.partition("-")[2] or "bfloat16")
+        return path
 
 
 def _apply(mapping: str, source: Path, target: Path) -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+METER = Path(__file__).with_name("meter.py")
 
 
 @dataclass(slots=True)
@@ -63,14 +65,10 @@ def rounds(commands: Mapping[str, Sequence[str]], target: Path, count: int) -> d
 
 def run(command: Sequence[str]) -> tuple[float, float, float]:
     """Return a command's wall seconds, CPU seconds and peak resident MB, its children's with them."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    meter = [sys.executable, "-I", "-S", str(METER), *command]
+    said = subprocess.run(meter, check=True, stdout=subprocess.PIPE).stdout
+    wall, cpu, peak = json.loads(said)
+    return wall, cpu, peak
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
