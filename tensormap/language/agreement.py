@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tensormap.diagnostics import Diagnostic, Label, Span
 from tensormap.language import mapping as m
 from tensormap.language.inverse import invertible
-from tensormap.language.layout import REST, Atom, Block, Layout, Leaf, Sum, atoms
+from tensormap.language.layout import REST, Atom, Block, Leaf, Sum, atoms, leaves
 from tensormap.language.names import NumberHole, Template
 from tensormap.language.naming import collapsed
 from tensormap.language.pairing import Pair, TermBlock, Unpaired, block_atoms, pair
@@ -316,9 +316,9 @@ def quotients_are_read(mapping: m.Mapping) -> Iterator[Diagnostic]:
             (rule.left, rule.right, rule.arrow != "->"),
             (rule.right, rule.left, rule.arrow != "<-"),
         ):
-            other = {leaf for tensor in m.stored(there) for leaf in _leaves(tensor.layout)}
+            other = {(leaf.atom.name, leaf.per) for tensor in m.stored(there) for leaf in leaves(tensor.layout)}
             for tensor in m.stored(here):
-                for name, per in dict.fromkeys(_leaves(tensor.layout)):
+                for name, per in dict.fromkeys((leaf.atom.name, leaf.per) for leaf in leaves(tensor.layout)):
                     if per == 1:
                         continue
                     help: tuple[str, ...]
@@ -333,16 +333,3 @@ def quotients_are_read(mapping: m.Mapping) -> Iterator[Diagnostic]:
                     else:
                         continue
                     yield Diagnostic("bad-layout", message, (Label(tensor.layout.span or tensor.span),), help=help)
-
-
-def _leaves(layout: Layout) -> Iterator[tuple[str, int]]:
-    """Yield the names of the axes of a layout, each with how many of its positions share an element."""
-    left = list(reversed(layout.axes))
-    while left:
-        match left.pop():
-            case Leaf(atom=atom, per=per):
-                yield atom.name, per
-            case Sum(summands=summands):
-                left.extend(factor for summand in summands for factor in summand.factors)
-            case _:
-                pass

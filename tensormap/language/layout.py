@@ -268,23 +268,29 @@ def blocks(layout: Layout) -> tuple[Block, ...]:
     return tuple(Block(tags, axes) for tags, axes in found)
 
 
-def atoms(layout: Layout) -> tuple[Atom, ...]:
-    """List every atom of a layout once, in order of appearance."""
-    seen: dict[str, Atom] = {}
+def leaves(layout: Layout) -> Iterator[Leaf]:
+    """Yield every leaf of a layout, in order of appearance."""
 
-    def visit(node: Node | Product) -> None:
+    def visit(node: Node | Product) -> Iterator[Leaf]:
         match node:
-            case Leaf(atom=atom):
-                seen.setdefault(atom.name, atom)
+            case Leaf():
+                yield node
             case Sum(summands=children):
                 for each in children:
-                    visit(each)
+                    yield from visit(each)
             case Product(factors=factors):
                 for factor in factors:
-                    visit(factor)
+                    yield from visit(factor)
             case Rest():
                 pass
 
     for axis in layout.axes:
-        visit(axis)
+        yield from visit(axis)
+
+
+def atoms(layout: Layout) -> tuple[Atom, ...]:
+    """List every atom of a layout once, in order of appearance."""
+    seen: dict[str, Atom] = {}
+    for leaf in leaves(layout):
+        seen.setdefault(leaf.atom.name, leaf.atom)
     return tuple(seen.values())

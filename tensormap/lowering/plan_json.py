@@ -24,6 +24,7 @@ from tensormap.lowering.plan import (
     Region,
     Scalar,
     Step,
+    Verify,
 )
 from tensormap.lowering.plan_reading import VERSION, NoPlan, read
 
@@ -72,18 +73,7 @@ def _parts(plan: Plan) -> Iterator[str]:
         yield "," if number else ""
         yield from _output(each)
     yield "]"
-    verifications = [
-        [
-            each.sizes,
-            list(map(_region, each.sources)),
-            _formula(each.formula),
-            _region(each.expected),
-            each.rule,
-            each.ulps,
-        ]
-        for each in plan.verifications
-    ]
-    yield from _rows("verifications", iter(verifications))
+    yield from _rows("verifications", map(_verification, plan.verifications))
     tail = {
         "texts": [[each.path, _bytes(each.data)] for each in plan.texts],
         "companions": [[each.source, each.path, each.size] for each in plan.companions],
@@ -126,6 +116,11 @@ def _input(one: Input) -> list[Any]:
     made = None if one.generator is None else [one.generator.name, list(map(_number, one.generator.arguments))]
     call = None if one.call is None else [one.call.name, one.call.arguments]
     return [one.name, one.dtype, one.shape, one.file, one.offset, one.strides, made, one.encoding, call]
+
+
+def _verification(one: Verify) -> list[Any]:
+    regions = list(map(_region, one.sources))
+    return [one.sizes, regions, _formula(one.formula), _region(one.expected), one.rule, one.ulps]
 
 
 def _step(step: Step) -> list[Any]:

@@ -114,7 +114,7 @@ class Handles:
 
     def read_into(self, file: int, offset: int, buffers: list[memoryview]) -> None:
         """Fill buffers one after the other from byte `offset` of a file on."""
-        descriptor = self._descriptor(file)
+        descriptor = self.opened(file)
         wanted = sum(map(len, buffers))
         if self._records is not None:
             self._records.check(file, offset, offset + wanted, self)
@@ -128,10 +128,6 @@ class Handles:
         if self._records is not None:
             self._records.take(file, offset, buffers, self._gap)
 
-    def opened(self, file: int) -> int:
-        """Return a file that is open, for bytes of it that are not read here; `check` is to be asked of them."""
-        return self._descriptor(file)
-
     def check(self, file: int, offset: int, size: int) -> None:
         """Check the records that hold bytes which are not read here. CheckpointError: a record's bytes were damaged."""
         if self._records is not None:
@@ -141,7 +137,7 @@ class Handles:
         """Return a file that is open, for bytes of it that nobody here looks at; None where there are checksums to hold them to."""
         if self._records is not None and self._records.holds(file):
             return None
-        return self._descriptor(file)
+        return self.opened(file)
 
     def scatter(self, file: int, pieces: list[tuple[int, int, int]], target: memoryview, gap: int) -> None:
         """Read pieces, each (byte in the file, byte in `target`, size), with few calls: neighbours at most `gap` apart together."""
@@ -177,7 +173,8 @@ class Handles:
                 done += count
             offset += len(buffer)
 
-    def _descriptor(self, file: int) -> int:
+    def opened(self, file: int) -> int:
+        """Return a file that is open. Of bytes that are not read here `check` is to be asked."""
         descriptor = self._open.get(file)
         if descriptor is not None:
             self._open.move_to_end(file)
